@@ -1,0 +1,46 @@
+# The two commands of a newcomer are `make run` and `make test`; both do the set-up themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint format docs bench clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: $(STAMP) ## Make the virtual environment in .venv, pinned
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: set PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || ( [ "$$(id -u)" = 0 ] && apt-get install -y -q python3-venv ) \
+	  || { echo "Python's venv module is needed: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+run: setup ## Start everything on this machine and store 10,000 real reports; Ctrl-C stops it
+	@exec $(BIN)/penstock up --demo
+
+test: setup lint ## Check the style, the types and the layers, and run all tests
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+lint: setup ## Check the style, the types and the layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+format: setup ## Put the code into its style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: setup ## Write the generated pages and schemas anew
+	$(BIN)/python -m docs.generate
+
+bench: setup ## Measure against COPY of the same rows, side by side
+	$(BIN)/python -m benchmarks.ingest
+
+clean: ## Remove the virtual environment and what tools left behind
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

@@ -1,0 +1,90 @@
+"""Writes the generated pages: the configuration reference, the error codes, the JSON Schemas.
+
+`python -m docs.generate` writes them; a test sees that they are as this writes them.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from penstock.producers.settings import ProducerSettings, Settings
+from penstock.schemas.errors import CATALOGUE
+from penstock.schemas.export import json_schemas
+from penstock.workers.settings import WorkerSettings
+
+FOLDER = Path(__file__).parent
+
+
+def pages() -> dict[Path, str]:
+    """Each generated file with its text."""
+    schemas = {
+        FOLDER / "schemas" / f"{name}.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+        for name, schema in json_schemas().items()
+    }
+    return {FOLDER / "configuration.md": _configuration(), FOLDER / "errors.md": _errors(), **schemas}
+
+
+def _configuration() -> str:
+    return f"""# Configuration
+
+Generated from the settings by `make docs`; a test sees that it is current.
+
+Every setting is an environment variable. Each can also be given as `NAME_FILE`, the path of a file that holds the
+value (a mounted secret); to set both is an error. All faults are told at once, by name and never with their value.
+
+## What a producer reads
+
+{_table(ProducerSettings)}
+
+## What workers and the `penstock` command read besides
+
+{_table(WorkerSettings, leave_out=ProducerSettings)}
+
+`DATABASE_URL` and `REDIS_URL` may be left out where `penstock up` runs on the same `PENSTOCK_HOME`: the other
+commands find its servers by themselves.
+"""
+
+
+def _table(settings: type[Settings], leave_out: type[Settings] | None = None) -> str:
+    known = set(leave_out.model_fields) if leave_out else set()
+    rows = [_row(field) for name, field in settings.model_fields.items() if name not in known]
+    return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])
+
+
+def _row(field: Any) -> str:
+    default = "required" if field.is_required() else "none" if field.default is None else f"`{field.default}`"
+    return f"| `{field.alias}` | {default} | {field.description} |"
+
+
+def _errors() -> str:
+    return "\n".join(
+        [
+            "# Error codes",
+            "",
+            "Generated from `schemas/errors.py` by `make docs`; a test sees that it is current. A code never changes "
+            "its meaning.",
+            *_families(),
+            "",
+        ]
+    )
+
+
+def _families() -> Iterator[str]:
+    family = ""
+    for code, documentation in CATALOGUE.items():
+        if (now := code.split("_")[0]) != family:
+            family = now
+            yield from ("", f"## {family}", "", "| code | cause | remedy |", "|---|---|---|")
+        yield f"| `{code}` | {documentation.cause} | {documentation.remedy} |"
+
+
+def main() -> None:
+    """Write every page."""
+    for path, text in pages().items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

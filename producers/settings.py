@@ -1,0 +1,111 @@
+"""Settings from the environment and from mounted secret files, checked at start, all faults at once."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from penstock.schemas.errors import Code, InvalidInputError
+from penstock.schemas.limits import Limits
+from penstock.schemas.names import DEFAULT_TENANT, Name
+
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+
+#: The shortest and longest prefix of Redis keys make sense to a person who reads them.
+Namespace = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+
+
+class Settings(BaseModel):
+    """The base of settings: each field's alias is the name of its environment variable.
+
+    Each can also be given as `NAME_FILE`, the path of a file that holds the value (a mounted secret).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=False)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read the settings.
+
+        Raises:
+            InvalidInputError: `CONFIG_INVALID`, naming every setting at fault and never its value.
+        """
+        values: dict[str, str] = {}
+        faults: dict[str, str] = {}
+        for field in cls.model_fields.values():
+            name = str(field.alias)
+            try:
+                value = _read(name, environ)
+            except ValueError as error:
+                faults[name] = str(error)
+                continue
+            if value is not None:
+                values[name] = value
+        try:
+            settings = cls.model_validate(values)
+        except ValidationError as error:
+            faults = {
+                str(fault["loc"][0] if fault["loc"] else "settings"): _tell(fault["type"], fault["msg"])
+                for fault in error.errors(include_input=False, include_url=False)
+            } | faults
+        if faults:
+            told = "; ".join(f"{name}: {message}" for name, message in sorted(faults.items()))
+            raise InvalidInputError(
+                Code.CONFIG_INVALID, f"{len(faults)} setting(s) at fault: {told}", details={"settings": faults}
+            )
+        return settings
+
+
+class ProducerSettings(Settings):
+    """What a producer needs to know."""
+
+    redis_url: str = Field(
+        alias="REDIS_URL", repr=False, description="where the queues are: `redis://`, `rediss://` or `unix://`"
+    )
+    namespace: Namespace = Field(
+        default="penstock", alias="PENSTOCK_NAMESPACE", description="prefix of every Redis key"
+    )
+    tenant: Name = Field(
+        default=DEFAULT_TENANT, alias="PENSTOCK_TENANT", description="whose jobs this process enqueues and asks for"
+    )
+    batch_size_limit: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=Limits().batch_size, alias="PENSTOCK_BATCH_SIZE_LIMIT", description="rows of one batch"
+    )
+    row_bytes_limit: Annotated[int, Field(ge=1_024)] = Field(
+        default=Limits().row_bytes, alias="PENSTOCK_ROW_BYTES_LIMIT", description="bytes of one row as compact JSON"
+    )
+    message_bytes_limit: Annotated[int, Field(ge=1_024, le=256 * 1024 * 1024)] = Field(
+        default=Limits().message_bytes,
+        alias="PENSTOCK_MESSAGE_BYTES_LIMIT",
+        description="bytes of one job's payload before compression",
+    )
+
+    @property
+    def limits(self) -> Limits:
+        """The three size limits as one value."""
+        return Limits(self.batch_size_limit, self.row_bytes_limit, self.message_bytes_limit)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _scheme_known(cls, url: str) -> str:
+        if not url.startswith(REDIS_SCHEMES):
+            raise ValueError(f"must begin with one of {', '.join(REDIS_SCHEMES)}")
+        return url
+
+
+def _read(name: str, environ: Mapping[str, str]) -> str | None:
+    value, path = environ.get(name) or None, environ.get(f"{name}_FILE") or None
+    if path is None:
+        return value
+    if value is not None:
+        raise ValueError(f"set either {name} or {name}_FILE, not both")
+    try:
+        return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{name}_FILE can't be read: {type(error).__name__}") from None
+
+
+def _tell(kind: str, message: str) -> str:
+    return "is not set" if kind == "missing" else message.removeprefix("Value error, ")

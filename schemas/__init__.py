@@ -1,0 +1,1 @@
+"""The contract between producers and workers: models, rules of identity, error codes. No input or output."""

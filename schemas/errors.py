@@ -1,0 +1,324 @@
+"""Every error that Penstock tells anyone: a stable code, what happened, and what to do about it.
+
+Codes are data at rest (rejections, dead letters, alerts): a code is never renamed or given another meaning.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Code(StrEnum):
+    """The stable codes, by family. `CATALOGUE` holds the cause and remedy of each."""
+
+    ANSWER_BOOLEAN_INVALID = "ANSWER_BOOLEAN_INVALID"
+    ANSWER_DATE_INVALID = "ANSWER_DATE_INVALID"
+    ANSWER_DATETIME_INVALID = "ANSWER_DATETIME_INVALID"
+    ANSWER_EMAIL_INVALID = "ANSWER_EMAIL_INVALID"
+    ANSWER_FILE_INVALID = "ANSWER_FILE_INVALID"
+    ANSWER_NUMBER_INVALID = "ANSWER_NUMBER_INVALID"
+    ANSWER_NUMBER_RANGE = "ANSWER_NUMBER_RANGE"
+    ANSWER_OPTION_DUPLICATE = "ANSWER_OPTION_DUPLICATE"
+    ANSWER_OPTION_UNKNOWN = "ANSWER_OPTION_UNKNOWN"
+    ANSWER_PHONE_INVALID = "ANSWER_PHONE_INVALID"
+    ANSWER_RATING_INVALID = "ANSWER_RATING_INVALID"
+    ANSWER_REQUIRED = "ANSWER_REQUIRED"
+    ANSWER_TEXT_UNSTORABLE = "ANSWER_TEXT_UNSTORABLE"
+    ANSWER_TIME_INVALID = "ANSWER_TIME_INVALID"
+    ANSWER_TOO_LONG = "ANSWER_TOO_LONG"
+    ANSWER_TYPE_INVALID = "ANSWER_TYPE_INVALID"
+    ANSWER_UNKNOWN_QUESTION = "ANSWER_UNKNOWN_QUESTION"
+    BATCH_CONFLICT = "BATCH_CONFLICT"
+    BATCH_EMPTY = "BATCH_EMPTY"
+    BATCH_ID_INVALID = "BATCH_ID_INVALID"
+    BATCH_NOT_FOUND = "BATCH_NOT_FOUND"
+    BATCH_TOO_LARGE = "BATCH_TOO_LARGE"
+    CONFIG_INVALID = "CONFIG_INVALID"
+    FORM_ID_INVALID = "FORM_ID_INVALID"
+    FORM_INVALID = "FORM_INVALID"
+    FORM_NOT_FOUND = "FORM_NOT_FOUND"
+    FORM_VERSION_NOT_FOUND = "FORM_VERSION_NOT_FOUND"
+    INTERNAL_ERROR = "INTERNAL_ERROR"
+    JOB_DEADLINE_EXCEEDED = "JOB_DEADLINE_EXCEEDED"
+    JOB_NOT_FOUND = "JOB_NOT_FOUND"
+    JOB_PAYLOAD_INVALID = "JOB_PAYLOAD_INVALID"
+    JOB_UNKNOWN_KIND = "JOB_UNKNOWN_KIND"
+    QUEUE_REFUSED = "QUEUE_REFUSED"
+    QUEUE_UNAVAILABLE = "QUEUE_UNAVAILABLE"
+    REQUEST_FILE_INVALID = "REQUEST_FILE_INVALID"
+    REQUEST_FILE_NOT_FOUND = "REQUEST_FILE_NOT_FOUND"
+    REQUEST_TENANT_INVALID = "REQUEST_TENANT_INVALID"
+    REQUEST_TIMEOUT = "REQUEST_TIMEOUT"
+    REQUEST_USAGE = "REQUEST_USAGE"
+    STORAGE_CONFLICT = "STORAGE_CONFLICT"
+    STORAGE_EMBEDDED_FAILED = "STORAGE_EMBEDDED_FAILED"
+    STORAGE_MIGRATION_CHANGED = "STORAGE_MIGRATION_CHANGED"
+    STORAGE_MIGRATION_FAILED = "STORAGE_MIGRATION_FAILED"
+    STORAGE_MIGRATION_INCOMPLETE = "STORAGE_MIGRATION_INCOMPLETE"
+    STORAGE_MIGRATION_INVALID = "STORAGE_MIGRATION_INVALID"
+    STORAGE_MIGRATION_LOCKED = "STORAGE_MIGRATION_LOCKED"
+    STORAGE_PERMISSION_DENIED = "STORAGE_PERMISSION_DENIED"
+    STORAGE_REFUSED = "STORAGE_REFUSED"
+    STORAGE_SCHEMA_OUTDATED = "STORAGE_SCHEMA_OUTDATED"
+    STORAGE_UNAVAILABLE = "STORAGE_UNAVAILABLE"
+    SUBMISSION_ID_INVALID = "SUBMISSION_ID_INVALID"
+    SUBMISSION_INVALID = "SUBMISSION_INVALID"
+    SUBMISSION_TIME_INVALID = "SUBMISSION_TIME_INVALID"
+    SUBMISSION_TIME_RANGE = "SUBMISSION_TIME_RANGE"
+    SUBMISSION_TIME_REQUIRED = "SUBMISSION_TIME_REQUIRED"
+    SUBMISSION_TOO_LARGE = "SUBMISSION_TOO_LARGE"
+    SUBMISSION_UNDECODABLE = "SUBMISSION_UNDECODABLE"
+
+
+@dataclass(frozen=True, slots=True)
+class Documentation:
+    """Why a code occurs and what its reader can do."""
+
+    cause: str
+    remedy: str
+
+
+class PenstockError(Exception):
+    """The base of every error that Penstock raises on purpose.
+
+    Attributes:
+        code: the stable code.
+        message: what happened, and to which thing. Never holds answers, post texts, tokens or keys.
+        remedy: what to do about it; the catalogue's unless the raiser knows better.
+        details: further facts as JSON values (all faults of a form, the line of a file...).
+    """
+
+    def __init__(
+        self, code: Code, message: str, *, remedy: str | None = None, details: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.remedy = remedy if remedy is not None else CATALOGUE[code].remedy
+        self.details: dict[str, Any] = dict(details or {})
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as a JSON object: `{code, message, remedy}` and `details` where there are any."""
+        body: dict[str, Any] = {"code": str(self.code), "message": self.message, "remedy": self.remedy}
+        return body | {"details": self.details} if self.details else body
+
+
+class InvalidInputError(PenstockError):
+    """Raised when what the caller gave can't be accepted as it is; sending it again changes nothing."""
+
+
+class NotFoundError(PenstockError):
+    """Raised when the thing that the caller named is not there."""
+
+
+class ConflictError(PenstockError):
+    """Raised when a known id comes with other content."""
+
+
+class UnavailableError(PenstockError):
+    """Raised when a dependency does not answer; the same call may succeed later."""
+
+
+CATALOGUE: Mapping[Code, Documentation] = {
+    Code.ANSWER_BOOLEAN_INVALID: Documentation(
+        "A boolean or checkbox answer is neither true nor false.",
+        "Send true or false, or one of the strings true, false, yes, no.",
+    ),
+    Code.ANSWER_DATE_INVALID: Documentation(
+        "A date is not of the form YYYY-MM-DD or is not in the calendar.",
+        "Send an existing day as YYYY-MM-DD.",
+    ),
+    Code.ANSWER_DATETIME_INVALID: Documentation(
+        "A datetime is not RFC 3339, or names a local time that does not exist in the form's time zone.",
+        "Send RFC 3339 with an offset, such as 2026-03-29T02:30:00+01:00.",
+    ),
+    Code.ANSWER_EMAIL_INVALID: Documentation(
+        "An e-mail address is not valid.", "Correct the address; nothing is looked up in DNS."
+    ),
+    Code.ANSWER_FILE_INVALID: Documentation(
+        "A file answer is not a reference {url, name, size, content_type, sha256?} with an https address.",
+        "Upload the file to your own storage and send its reference.",
+    ),
+    Code.ANSWER_NUMBER_INVALID: Documentation(
+        "A number is neither a JSON number nor a plain decimal number in a string.",
+        "Send digits with a decimal point, without currency or thousands separators.",
+    ),
+    Code.ANSWER_NUMBER_RANGE: Documentation(
+        "A number is outside min and max, has over 100 significant digits, or is 1e308 or more.",
+        "Send a number within the bounds that the message names.",
+    ),
+    Code.ANSWER_OPTION_DUPLICATE: Documentation(
+        "A list of choices names the same option twice.", "Name each option once."
+    ),
+    Code.ANSWER_OPTION_UNKNOWN: Documentation(
+        "An answer is none of the question's options.",
+        "Send one of the options as the form writes them, or apply a form version that has the option.",
+    ),
+    Code.ANSWER_PHONE_INVALID: Documentation(
+        "A telephone number is not valid in the question's or form's region.",
+        "Send the number with its country code, such as +49 30 123456.",
+    ),
+    Code.ANSWER_RATING_INVALID: Documentation(
+        "A rating is not a whole number from 1 to the question's max.",
+        "Send a whole number within the scale.",
+    ),
+    Code.ANSWER_REQUIRED: Documentation(
+        "A required question has no answer; an empty string or list is no answer.",
+        "Answer the question, or apply a form version that does not require it.",
+    ),
+    Code.ANSWER_TEXT_UNSTORABLE: Documentation(
+        "A text holds U+0000 or an unpaired surrogate, which PostgreSQL's jsonb can't store.",
+        "Remove the character; it is usually the trace of a broken export.",
+    ),
+    Code.ANSWER_TIME_INVALID: Documentation(
+        "A time is not of the form HH:MM or HH:MM:SS, or is not on the clock.", "Send 00:00 to 23:59:59."
+    ),
+    Code.ANSWER_TOO_LONG: Documentation(
+        "A text is longer than the question allows (1,000 characters for text, 10,000 for textarea).",
+        "Shorten the text, or give the question a larger max_length.",
+    ),
+    Code.ANSWER_TYPE_INVALID: Documentation(
+        "An answer has another JSON type than its question wants.",
+        "Send the JSON type that the message names.",
+    ),
+    Code.ANSWER_UNKNOWN_QUESTION: Documentation(
+        "An answer names a question that the form version does not have.",
+        "Correct the question id, or apply a form version that has the question.",
+    ),
+    Code.BATCH_CONFLICT: Documentation(
+        "The batch id is known with other content, another form or another batch size.",
+        "Send the same content with the same settings, or use a new batch id.",
+    ),
+    Code.BATCH_EMPTY: Documentation("A batch holds no submission.", "Send at least one submission."),
+    Code.BATCH_ID_INVALID: Documentation(
+        "A batch id is not 1 to 200 letters, digits, dots, underscores or hyphens.",
+        "Choose an id of these characters.",
+    ),
+    Code.BATCH_NOT_FOUND: Documentation("No batch of that id is known to this tenant.", "Check the id and the tenant."),
+    Code.BATCH_TOO_LARGE: Documentation(
+        "A batch holds more rows or more bytes than its limit.",
+        "Send smaller batches; `penstock submit --batch-size` and the client's submit cut them for you.",
+    ),
+    Code.CONFIG_INVALID: Documentation(
+        "One or more settings are missing or wrong.",
+        "Correct each named setting; docs/configuration.md lists all.",
+    ),
+    Code.FORM_ID_INVALID: Documentation(
+        "A form id is not 1 to 200 letters, digits, dots, underscores or hyphens.",
+        "Choose an id of these characters.",
+    ),
+    Code.FORM_INVALID: Documentation(
+        "A form definition breaks one or more rules.", "Correct each fault that the message lists."
+    ),
+    Code.FORM_NOT_FOUND: Documentation(
+        "No form of that id is known to this tenant.", "Apply the form first: penstock forms apply FILE."
+    ),
+    Code.FORM_VERSION_NOT_FOUND: Documentation(
+        "The form has no version of that number.", "Name an existing version, or none for the latest."
+    ),
+    Code.INTERNAL_ERROR: Documentation(
+        "A fault of Penstock itself.", "Report it with the log line of the same time; nothing was lost."
+    ),
+    Code.JOB_DEADLINE_EXCEEDED: Documentation(
+        "A job was waiting longer than its deadline allows.", "See what held it, then requeue it."
+    ),
+    Code.JOB_NOT_FOUND: Documentation("No job of that id is known.", "Check the id."),
+    Code.JOB_PAYLOAD_INVALID: Documentation(
+        "A job's payload does not fit the schema of its kind.",
+        "Correct the producer by the exported JSON Schema, then enqueue again.",
+    ),
+    Code.JOB_UNKNOWN_KIND: Documentation(
+        "No worker of this release knows the job's kind.",
+        "Deploy a worker that has it, or correct the producer.",
+    ),
+    Code.QUEUE_REFUSED: Documentation(
+        "Redis refused the command (out of memory, read-only replica, no rights).",
+        "See Redis's own message; nothing was enqueued by this call.",
+    ),
+    Code.QUEUE_UNAVAILABLE: Documentation(
+        "Redis does not answer.",
+        "Start Redis or correct REDIS_URL, then run the same call again: ids make it safe.",
+    ),
+    Code.REQUEST_FILE_INVALID: Documentation(
+        "A file can't be read as what it should be; the message names the line.",
+        "Correct the line; nothing of the file was sent.",
+    ),
+    Code.REQUEST_FILE_NOT_FOUND: Documentation("There is no such file.", "Check the path."),
+    Code.REQUEST_TENANT_INVALID: Documentation(
+        "A tenant is not 1 to 200 letters, digits, dots, underscores or hyphens.",
+        "Choose a name of these characters.",
+    ),
+    Code.REQUEST_TIMEOUT: Documentation(
+        "The wait ended before the work did; the work goes on.",
+        "Run the same command again: it is the same work and picks up where it stands.",
+    ),
+    Code.REQUEST_USAGE: Documentation("The command line is not usable.", "See --help of the command."),
+    Code.STORAGE_CONFLICT: Documentation(
+        "PostgreSQL rolled a transaction back for another one's sake, again and again.",
+        "Nothing: the job is retried.",
+    ),
+    Code.STORAGE_EMBEDDED_FAILED: Documentation(
+        "An embedded server does not start.",
+        "Read the log that the message names; set DATABASE_URL and REDIS_URL to use servers of your own.",
+    ),
+    Code.STORAGE_MIGRATION_CHANGED: Documentation(
+        "A migration file differs from what was applied, or is gone.",
+        "Restore the file as it was and put the change into a new migration.",
+    ),
+    Code.STORAGE_MIGRATION_FAILED: Documentation(
+        "PostgreSQL refused a migration; it was rolled back.",
+        "Correct the cause that the message names, then migrate up.",
+    ),
+    Code.STORAGE_MIGRATION_INCOMPLETE: Documentation(
+        "A migration that runs outside a transaction was interrupted half-way.",
+        "Run `penstock migrate up`: it clears what was left and runs the migration again.",
+    ),
+    Code.STORAGE_MIGRATION_INVALID: Documentation(
+        "The files of the migrations break a rule: numbers without gaps, an up and a down file each.",
+        "Install the release again, or correct the files that the message names.",
+    ),
+    Code.STORAGE_MIGRATION_LOCKED: Documentation(
+        "Another process is migrating this database.", "Wait for it, then run the command again."
+    ),
+    Code.STORAGE_PERMISSION_DENIED: Documentation(
+        "The database role may not do this.", "Use a role that is a member of the one that the message names."
+    ),
+    Code.STORAGE_REFUSED: Documentation(
+        "PostgreSQL refused a statement for a reason that a retry does not change.",
+        "See PostgreSQL's own message in the log.",
+    ),
+    Code.STORAGE_SCHEMA_OUTDATED: Documentation(
+        "The database's schema is not the one that this release needs.", "Run: penstock migrate up."
+    ),
+    Code.STORAGE_UNAVAILABLE: Documentation(
+        "PostgreSQL does not answer.", "Start PostgreSQL or correct DATABASE_URL; what is queued waits."
+    ),
+    Code.SUBMISSION_ID_INVALID: Documentation(
+        "A submission's id is not a text of 1 to 200 characters.",
+        "Send a UUID or a text of at most 200 characters.",
+    ),
+    Code.SUBMISSION_INVALID: Documentation(
+        "A row is not an object {id?, submitted_at?, answers}.", "Send each row in that shape."
+    ),
+    Code.SUBMISSION_TIME_INVALID: Documentation(
+        "A row's submitted_at is not RFC 3339 with an offset.",
+        "Send an instant such as 2026-11-21T08:00:00Z.",
+    ),
+    Code.SUBMISSION_TIME_RANGE: Documentation(
+        "A row's submitted_at lies before 1970 or more than a day ahead.", "Correct the instant or the clock."
+    ),
+    Code.SUBMISSION_TIME_REQUIRED: Documentation(
+        "A row brings an id but no instant, so the same id could be stored twice.",
+        "Send submitted_at beside the id, or use a UUIDv7, which holds its time.",
+    ),
+    Code.SUBMISSION_TOO_LARGE: Documentation(
+        "A row has more bytes than PENSTOCK_ROW_BYTES_LIMIT.", "Shorten the row, or raise the limit."
+    ),
+    Code.SUBMISSION_UNDECODABLE: Documentation(
+        "A row's bytes are not UTF-8 JSON.", "Correct the row's encoding; its bytes are kept as sent."
+    ),
+}

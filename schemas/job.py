@@ -1,0 +1,95 @@
+"""A job kind: the model of its payload, the queue it goes to, and its version.
+
+A kind's name is data at rest: never rename one in place.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from penstock.schemas.encoding import compact_json
+from penstock.schemas.errors import Code, InvalidInputError
+from penstock.schemas.limits import Limits
+from penstock.schemas.names import Queue
+
+_KINDS: dict[str, type["Payload"]] = {}
+
+
+class Payload(BaseModel):
+    """The base of every job kind's payload.
+
+    A subclass names itself: `class WriteSubmissionBatch(Payload, kind="submission_batch.write", queue=...)`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: ClassVar[str]
+    queue: ClassVar[Queue]
+    #: Raised when the payload's shape changes; workers read every version that was ever sent.
+    payload_version: ClassVar[int] = 1
+
+    def __init_subclass__(cls, *, kind: str = "", queue: Queue | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not kind or queue is None:
+            raise TypeError(f"{cls.__name__} must name its kind and queue")
+        if kind in _KINDS and _KINDS[kind].__qualname__ != cls.__qualname__:
+            raise TypeError(f"two payloads claim the kind {kind!r}")
+        cls.kind, cls.queue = kind, queue
+        _KINDS[kind] = cls
+
+    def encode(self, limits: Limits) -> "EncodedPayload":
+        """The payload as it goes on the wire.
+
+        Raises:
+            InvalidInputError: where it is over a limit; nothing has been sent then.
+        """
+        body = compact_json(self.model_dump(mode="json", exclude_none=True))
+        return encoded_payload(type(self), body, self.idempotency_key(), limits)
+
+    def idempotency_key(self) -> str | None:
+        """What makes two payloads the same job; None where each enqueue is a job of its own."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPayload:
+    """A payload that was checked and encoded, ready to be enqueued."""
+
+    kind: str
+    queue: Queue
+    payload_version: int
+    body: bytes
+    idempotency_key: str | None
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} of {len(self.body)} bytes>"
+
+
+def encoded_payload(
+    payload_type: type[Payload], body: bytes, idempotency_key: str | None, limits: Limits
+) -> EncodedPayload:
+    """Wrap an encoded body of `payload_type`.
+
+    Raises:
+        InvalidInputError: `BATCH_TOO_LARGE` where it is over `limits.message_bytes`.
+    """
+    if len(body) > limits.message_bytes:
+        raise InvalidInputError(
+            Code.BATCH_TOO_LARGE,
+            f"the job {idempotency_key or payload_type.kind!r} has {len(body):,} bytes;"
+            f" the limit is {limits.message_bytes:,}",
+        )
+    return EncodedPayload(payload_type.kind, payload_type.queue, payload_type.payload_version, body, idempotency_key)
+
+
+def job_kinds() -> Mapping[str, type[Payload]]:
+    """Every job kind by name. Kinds are found, not listed: each is a module of `penstock.schemas`."""
+    import penstock.schemas  # noqa: PLC0415  the package can't import itself while it is being imported
+
+    for module in pkgutil.iter_modules(penstock.schemas.__path__):
+        importlib.import_module(f"penstock.schemas.{module.name}")
+    return dict(_KINDS)

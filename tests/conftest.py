@@ -1,0 +1,79 @@
+"""What all tests share: real servers, and a place of one's own on them."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+import redis
+from psycopg import sql
+
+from tests.servers import ADMIN_URL, REDIS_URL, TestServers
+
+pytest_plugins = ["tests.system"]
+
+_SERVERS = pytest.StashKey[TestServers]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the servers, in xdist's controller before its workers, or in the only process."""
+    if hasattr(config, "workerinput") or config.option.collectonly:
+        return
+    servers = TestServers()
+    config.stash[_SERVERS] = servers
+    servers.start()
+    os.environ.setdefault("PENSTOCK_TEST_APP_PASSWORD", secrets.token_urlsafe(16))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    servers = config.stash.get(_SERVERS, None)
+    if servers is not None:
+        servers.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class BlankDatabase:
+    """A database of one's own without any object in it."""
+
+    name: str
+    admin_url: str
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> str:
+    """The Redis of this run. Keep to keys that begin with `namespace`."""
+    return os.environ[REDIS_URL]
+
+
+@pytest.fixture(scope="module")
+def namespace(redis_url: str) -> Iterator[str]:
+    """A prefix of one's own for keys; what has it is deleted at the end."""
+    prefix = f"test-{secrets.token_hex(6)}"
+    yield prefix
+    with redis.Redis.from_url(redis_url) as client:
+        for key in client.scan_iter(match=f"*{prefix}*", count=10_000):
+            client.delete(key)
+
+
+@pytest.fixture(scope="module")
+def blank_database() -> Iterator[BlankDatabase]:
+    """A new database, dropped at the end whoever is still connected."""
+    database = create_database()
+    yield database
+    drop_database(database)
+
+
+def create_database() -> BlankDatabase:
+    server_url = os.environ[ADMIN_URL]
+    name = f"test_{secrets.token_hex(6)}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
+    return BlankDatabase(name, urlsplit(server_url)._replace(path=f"/{name}").geturl())
+
+
+def drop_database(database: BlankDatabase) -> None:
+    with psycopg.connect(os.environ[ADMIN_URL], autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database.name)))

@@ -1,0 +1,1 @@
+"""Job logic: one module per job kind. It knows jobs and transactions, and nothing of queues or brokers."""

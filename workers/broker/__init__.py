@@ -1,0 +1,1 @@
+"""How jobs come from Redis to their actors, and go back."""

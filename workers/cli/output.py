@@ -1,0 +1,45 @@
+"""How commands print: JSON for programs, plain lines for people, errors as code, message and remedy."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from penstock.schemas.errors import PenstockError
+
+#: The option that each printing command has.
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+def emit(value: Mapping[str, Any], as_json: bool, tell: Callable[[], str]) -> None:
+    """Print `value` as one line of JSON, or what `tell` makes of it."""
+    click.echo(json.dumps(value, ensure_ascii=False) if as_json else tell())
+
+
+def emit_list(items: Sequence[Mapping[str, Any]], following: str | None, as_json: bool, columns: Sequence[str]) -> None:
+    """Print a page of a list: `{"items": […], "next": cursor or null}`, or a table of `columns`."""
+    if as_json:
+        click.echo(json.dumps({"items": list(items), "next": following}, ensure_ascii=False))
+        return
+    click.echo(table(items, columns))
+    if following is not None:
+        click.echo(f"more: --after {following}")
+
+
+def table(items: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Rows under their headings, columns as wide as their widest cell."""
+    cells = [[str(column) for column in columns]]
+    cells += [["" if item[column] is None else str(item[column]) for column in columns] for item in items]
+    widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return "\n".join(lines) if items else "\n".join([*lines, "(none)"])
+
+
+def emit_error(error: PenstockError, as_json: bool) -> None:
+    """Print an error on standard error."""
+    if as_json:
+        click.echo(json.dumps({"error": error.as_dict()}, ensure_ascii=False), err=True)
+        return
+    click.secho(f"{error.code}: {error.message}", fg="red", err=True)
+    click.echo(f"  {error.remedy}", err=True)

@@ -1,0 +1,15 @@
+"""`penstock worker`."""
+
+import click
+
+from penstock.workers.cli.environment import worker_settings
+from penstock.workers.run import run_worker
+from penstock.workers.telemetry.logging import set_up_logging
+
+
+@click.command(epilog="Example: PENSTOCK_WORKER_THREADS=8 penstock worker")
+def worker() -> int:
+    """Take jobs from the queues and run them, until SIGTERM."""
+    settings = worker_settings()
+    set_up_logging(settings.log_level)
+    return run_worker(settings)

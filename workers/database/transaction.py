@@ -1,0 +1,136 @@
+"""The only place that begins and commits a transaction."""
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TypeVar
+
+import psycopg
+import tenacity
+from psycopg_pool import ConnectionPool
+
+from penstock.schemas.errors import Code, PenstockError
+from penstock.workers.database.failures import StorageConflictError, storage_error
+from penstock.workers.settings import WorkerSettings
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+#: Tries of one transaction that loses against another one, or whose connection is lost.
+TRIES = 3
+FIRST_WAIT = timedelta(milliseconds=200)
+#: The first release that can bound a whole transaction.
+_HAS_TRANSACTION_TIMEOUT = 170_000
+
+
+class Transaction:
+    """A transaction that begins when it is first used, so that preparing holds no connection and no lock."""
+
+    def __init__(self, pool: "ConnectionPool[psycopg.Connection]", begin: Callable[[psycopg.Connection], None]) -> None:
+        self._pool = pool
+        self._begin = begin
+        self._connection: psycopg.Connection | None = None
+        self._after_commit: list[Callable[[], None]] = []
+
+    @property
+    def connection(self) -> psycopg.Connection:
+        """The connection, within the transaction. Whoever uses it must not commit or roll back."""
+        if self._connection is None:
+            self._connection = self._pool.getconn()
+            self._begin(self._connection)
+        return self._connection
+
+    def after_commit(self, action: Callable[[], None]) -> None:
+        """Have `action` run once, when the transaction has committed; never if it does not."""
+        self._after_commit.append(action)
+
+    def commit(self) -> None:
+        """Commit, and run what waits for it. For `Transactions` alone."""
+        if self._connection is not None:
+            self._connection.execute("COMMIT")
+        for action in self._after_commit:
+            action()
+
+    def close(self) -> None:
+        """Give the connection back; an open transaction is rolled back. For `Transactions` alone."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            # The pool rolls back what is open, and drops a broken connection.
+            self._pool.putconn(connection)
+
+
+class Transactions:
+    """Runs work in transactions, the whole work again where that helps."""
+
+    def __init__(
+        self,
+        pool: "ConnectionPool[psycopg.Connection]",
+        settings: WorkerSettings,
+        sleep: Callable[[float], None] = tenacity.nap.sleep,
+    ) -> None:
+        self._pool = pool
+        self._limits = {
+            "statement_timeout": settings.statement_seconds,
+            "lock_timeout": settings.lock_seconds,
+            "idle_in_transaction_session_timeout": settings.transaction_seconds,
+        }
+        self._transaction_seconds = settings.transaction_seconds
+        self._sleep = sleep
+
+    def run(self, work: Callable[[Transaction], _T]) -> _T:
+        """Run `work` in one transaction and commit it.
+
+        Where the transaction loses against another one or its connection breaks, all of `work` runs again: up to
+        3 tries, waiting 200 ms and 400 ms, give or take. `work` must therefore be safe to repeat; a commit whose answer
+        was lost is one of those cases, and the ledger is what makes it safe.
+
+        Raises:
+            PenstockError: of the `STORAGE_` family, when no try succeeded; nothing is committed then, unless the
+                answer to the last COMMIT was lost.
+        """
+        wait = tenacity.wait_exponential(multiplier=FIRST_WAIT.total_seconds()) + tenacity.wait_random(0, 0.1)
+        for attempt in tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(TRIES),
+            wait=wait,
+            retry=tenacity.retry_if_exception(_worth_repeating),
+            sleep=self._sleep,
+            reraise=True,
+        ):
+            with attempt:
+                return self._once(work)
+        raise AssertionError("tenacity returns or raises")
+
+    def _once(self, work: Callable[[Transaction], _T]) -> _T:
+        transaction = Transaction(self._pool, self._begin)
+        try:
+            result = work(transaction)
+            transaction.commit()
+        except psycopg.OperationalError as error:
+            transaction.close()
+            self._drop_stale(error)
+            raise storage_error(error) from error
+        except (psycopg.Error, TimeoutError) as error:
+            raise storage_error(error) from error
+        finally:
+            transaction.close()
+        return result
+
+    def _begin(self, connection: psycopg.Connection) -> None:
+        limits = dict(self._limits)
+        if connection.info.server_version >= _HAS_TRANSACTION_TIMEOUT:
+            limits["transaction_timeout"] = self._transaction_seconds
+        settings = "".join(f"; SET LOCAL {name} = {int(seconds * 1000)}" for name, seconds in limits.items())
+        # One round trip, and SET LOCAL rather than SET: nothing may outlive the transaction behind PgBouncer.
+        connection.execute(f"BEGIN{settings}".encode(), prepare=False)
+
+    def _drop_stale(self, error: psycopg.OperationalError) -> None:
+        if error.sqlstate is None or error.sqlstate.startswith("57P"):
+            # One connection was cut, so its idle siblings probably were too.
+            _log.warning("PostgreSQL cut a connection; checking the pool's others")
+            self._pool.check()
+
+
+def _worth_repeating(error: BaseException) -> bool:
+    return isinstance(error, StorageConflictError) or (
+        isinstance(error, PenstockError) and error.code is Code.STORAGE_UNAVAILABLE
+    )

@@ -1,0 +1,103 @@
+"""One delivery: leased jobs of one kind, run in one transaction, each given an outcome."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from penstock.producers.queue.compression import decompress
+from penstock.schemas.envelope import EnvelopeHeader
+from penstock.schemas.errors import Code, InvalidInputError
+from penstock.workers.database.transaction import Transactions
+from penstock.workers.job import Dead, Done, Job, Outcome, Retry
+from penstock.workers.registry import Actor, Registration
+
+_log = logging.getLogger(__name__)
+
+
+class Execution:
+    """Runs deliveries. Safe to share between threads.
+
+    Args:
+        actors: the actor of each kind.
+        registrations: the declaration of each kind.
+        transactions: begins and commits.
+        message_bytes_limit: the largest payload that is unpacked.
+        clock: now, aware.
+    """
+
+    def __init__(
+        self,
+        actors: Mapping[str, Actor],
+        registrations: Mapping[str, Registration],
+        transactions: Transactions,
+        message_bytes_limit: int,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._actors = actors
+        self.registrations = registrations
+        self._transactions = transactions
+        self._message_bytes_limit = message_bytes_limit
+        self._clock = clock
+
+    def unpack(self, header: EnvelopeHeader, payload: bytes, attempt: int) -> Job:
+        """Make the job of a message.
+
+        Raises:
+            InvalidInputError: `JOB_UNKNOWN_KIND`, `JOB_PAYLOAD_INVALID` or `BATCH_TOO_LARGE`.
+        """
+        registration = self.registrations.get(header.kind)
+        if registration is None:
+            raise InvalidInputError(Code.JOB_UNKNOWN_KIND, f"this worker has no actor for {header.kind!r}")
+        if header.payload_version > registration.payload.payload_version:
+            raise InvalidInputError(
+                Code.JOB_PAYLOAD_INVALID,
+                f"the payload has version {header.payload_version}; this worker reads"
+                f" {registration.payload.payload_version} and earlier",
+            )
+        return Job(
+            job_id=UUID(str(header.id)),
+            kind=header.kind,
+            tenant=header.tenant,
+            # A producer's clock may be ahead; nothing may be stamped with a time that has not come.
+            enqueued_at=min(header.enqueued_at, self._clock()),
+            attempt=attempt,
+            payload=decompress(payload, header.encoding, self._message_bytes_limit),
+        )
+
+    def run(self, jobs: Sequence[Job]) -> Sequence[Outcome]:
+        """Run jobs of one kind in one transaction, and commit it.
+
+        Raises:
+            PenstockError: of the `STORAGE_` family, and whatever the actor raises: nothing was committed, and each
+                job is to be judged by itself.
+        """
+        actor = self._actors[jobs[0].kind]
+        started = time.perf_counter()
+        outcomes = self._transactions.run(lambda transaction: actor(jobs, transaction))
+        seconds = time.perf_counter() - started
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            _tell(job, outcome, seconds)
+        return outcomes
+
+
+def _tell(job: Job, outcome: Outcome, seconds: float) -> None:
+    context = {
+        "job_id": job.job_id,
+        "kind": job.kind,
+        "tenant": job.tenant,
+        "attempt": job.attempt,
+        "outcome": type(outcome).__name__.lower(),
+        "seconds": round(seconds, 4),
+    }
+    match outcome:
+        case Done(repeated=True):
+            _log.info("the job's effect was committed before", extra=context)
+        case Done(counts=counts):
+            told = ", ".join(f"{name} {count}" for name, count in counts.items())
+            _log.info("the job is done: %s", told, extra=context)
+        case Dead(code=code, message=message) | Retry(code=code, message=message):
+            _log.warning("%s", message, extra=context | {"code": code})
+        case _:
+            _log.info("the job is postponed", extra=context)

@@ -1,0 +1,1 @@
+"""Forms as workers use them: compiled, cached, and told when a newer version is there."""

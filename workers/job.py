@@ -1,0 +1,62 @@
+"""A job as its actor sees it, and the closed set of outcomes that an actor can give it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from penstock.schemas.errors import Code
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One leased job.
+
+    Attributes:
+        payload: the JSON of the payload, decompressed; the actor decodes it, once.
+        enqueued_at: when the producer enqueued it, by its clock; never later than now.
+        attempt: 1 for the first.
+    """
+
+    job_id: UUID
+    kind: str
+    tenant: str
+    enqueued_at: datetime
+    attempt: int
+    payload: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The job's effect is committed, by this delivery or an earlier one (`repeated`)."""
+
+    repeated: bool = False
+    #: What to count, such as `{"stored": 985, "rejected": 15}`.
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """The attempt failed in a way that another one may not."""
+
+    code: Code
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Postpone:
+    """Not now; costs no attempt."""
+
+    delay: timedelta
+    blocked_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """No attempt can succeed; an operator decides what becomes of it."""
+
+    code: Code
+    message: str
+
+
+Outcome = Done | Retry | Postpone | Dead

@@ -1,0 +1,1 @@
+"""Decisions and mechanisms that protect what is behind the workers. Knows no broker."""

@@ -1,0 +1,86 @@
+"""The settings of workers and of the `penstock` command."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from penstock.producers.settings import ProducerSettings
+
+DATABASE_SCHEMES = ("postgresql://", "postgres://")
+
+Switch = Literal["on", "off"]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class WorkerSettings(ProducerSettings):
+    """What a worker needs to know, beyond what a producer does."""
+
+    database_url: str = Field(
+        alias="DATABASE_URL", repr=False, description="the database; its role is a member of `penstock_worker`"
+    )
+    migration_database_url: str | None = Field(
+        default=None,
+        alias="PENSTOCK_MIGRATION_DATABASE_URL",
+        repr=False,
+        description="the database with a role that may migrate it; `DATABASE_URL` where absent",
+    )
+    threads: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=4, alias="PENSTOCK_WORKER_THREADS", description="jobs (or groups of jobs) that a worker runs at once"
+    )
+    pool_min: Annotated[int, Field(ge=0, le=1_000)] = Field(
+        default=1, alias="PENSTOCK_POOL_MIN", description="connections to PostgreSQL that are kept open"
+    )
+    pool_max: Annotated[int, Field(ge=1, le=1_000)] = Field(
+        default=25, alias="PENSTOCK_POOL_MAX", description="connections to PostgreSQL at the most"
+    )
+    pool_wait_seconds: Seconds = Field(
+        default=5, alias="PENSTOCK_POOL_WAIT_SECONDS", description="the longest wait for a free connection"
+    )
+    statement_seconds: Seconds = Field(
+        default=10, alias="PENSTOCK_STATEMENT_SECONDS", description="the longest run of one statement"
+    )
+    transaction_seconds: Seconds = Field(
+        default=10,
+        alias="PENSTOCK_TRANSACTION_SECONDS",
+        description="the longest transaction (PostgreSQL 17 and later hold it; before, idle time within one)",
+    )
+    lock_seconds: Seconds = Field(default=5, alias="PENSTOCK_LOCK_SECONDS", description="the longest wait for a lock")
+    prepare_statements: Switch = Field(
+        default="on",
+        alias="PENSTOCK_PREPARE_STATEMENTS",
+        description="`off` behind a PgBouncer older than 1.21 in transaction mode",
+    )
+    form_cache: Switch = Field(
+        default="on", alias="PENSTOCK_FORM_CACHE", description="`off` reads a form from PostgreSQL for each batch"
+    )
+    form_cache_versions: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=200, alias="PENSTOCK_FORM_CACHE_VERSIONS", description="form versions that a process keeps compiled"
+    )
+    form_cache_seconds: Seconds = Field(
+        default=600,
+        alias="PENSTOCK_FORM_CACHE_SECONDS",
+        description="how long a process trusts which version is the latest, if no event tells it otherwise",
+    )
+    shutdown_seconds: Seconds = Field(
+        default=20, alias="PENSTOCK_SHUTDOWN_SECONDS", description="how long running jobs may finish after SIGTERM"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", alias="PENSTOCK_LOG_LEVEL", description="the least level that is logged"
+    )
+    home: Path = Field(
+        default=Path("~/.penstock"), alias="PENSTOCK_HOME", description="where the embedded servers keep their data"
+    )
+
+    @field_validator("database_url", "migration_database_url")
+    @classmethod
+    def _scheme_known_to_postgresql(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(DATABASE_SCHEMES):
+            raise ValueError(f"must begin with one of {', '.join(DATABASE_SCHEMES)}")
+        return url
+
+    @property
+    def shutdown_grace(self) -> timedelta:
+        """`shutdown_seconds` as a duration."""
+        return timedelta(seconds=self.shutdown_seconds)

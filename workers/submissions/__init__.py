@@ -1,0 +1,1 @@
+"""Submissions: rows of a batch decoded, judged, and written to PostgreSQL."""

@@ -128,18 +128,21 @@ def time_penstock(settings: WorkerSettings, admin_url: str, rows: list[bytes], b
 def worker_processes(environment: dict[str, str], count: int) -> Iterator[None]:
     """Run workers, ready ones."""
     command = [str(Path(sys.executable).parent / "penstock"), "worker"]
-    started = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(count)]
-    try:
-        for process in started:
-            for line in process.stderr or ():
-                if "the worker is ready" in line:
-                    break
-        yield
-    finally:
-        for process in started:
-            process.send_signal(signal.SIGTERM)
-        for process in started:
-            process.communicate(timeout=30)
+    with tempfile.TemporaryDirectory() as folder:
+        logs = [Path(folder) / str(number) for number in range(count)]
+        started = []
+        try:
+            for log in logs:
+                with log.open("wb") as stream:
+                    started.append(subprocess.Popen(command, env=environment, stderr=stream))
+            while not all("the worker is ready" in log.read_text() for log in logs):
+                time.sleep(0.05)
+            yield
+        finally:
+            for process in started:
+                process.send_signal(signal.SIGTERM)
+            for process in started:
+                process.wait(timeout=30)
 
 
 @contextmanager

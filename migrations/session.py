@@ -34,6 +34,13 @@ _CATALOG_RACE = "tuple concurrently"
 
 _NOT_SERVING = {"57P01", "57P02", "57P03", "57P05"}
 
+# The session of a process that was killed keeps the lock until its statement ends, unless it looks for its client.
+# Only servers on systems with POLLRDHUP or its like can: documentation of client_connection_check_interval.
+_NOTICE_DEAD_CLIENT = """
+    SELECT pg_catalog.set_config('client_connection_check_interval', '2s', false)
+     WHERE pg_catalog.version() LIKE '%linux%'
+"""
+
 _DEFAULTS = {"connect_timeout": "5", "application_name": "penstock migrate"}
 
 #: What of libpq's message is told: the server's own words, or why the host could not be reached. The rest may
@@ -88,6 +95,7 @@ def _configure(connection: psycopg.Connection) -> None:
     for name, value in settings.items():
         connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
     set_lock_timeout(connection, LOCK_TIMEOUT)
+    connection.execute(_NOTICE_DEAD_CLIENT)
 
 
 def set_lock_timeout(connection: psycopg.Connection, timeout: timedelta) -> None:

@@ -7,6 +7,7 @@ what can't hold one.
 import hashlib
 import re
 import uuid
+from collections.abc import Callable
 
 ROOT = uuid.UUID("8d0f9b0e-6c1b-5f0a-9a53-2f7a0b8f4c11")
 
@@ -33,19 +34,30 @@ class SubmissionIds:
 
     def of_external(self, external_id: str) -> bytes:
         """The id of the submission that its producer calls `external_id` (a text that is no UUID)."""
-        return self._derive(f"id/{external_id}")
-
-    def of_position(self, base_batch_id: str, position: int) -> bytes:
-        """The id of the row without an id at `position` (from 0, in the whole file) of a base batch."""
-        return self._derive(f"row/{base_batch_id}/{position}")
-
-    def _derive(self, name: str) -> bytes:
         digest = self._hash.copy()
-        digest.update(name.encode())
-        value = bytearray(digest.digest()[:16])
-        value[6] = (value[6] & 0x0F) | 0x50
-        value[8] = (value[8] & 0x3F) | 0x80
-        return bytes(value)
+        digest.update(f"id/{external_id}".encode())
+        return _as_version_5(digest.digest())
+
+    def of_positions(self, base_batch_id: str) -> Callable[[int], bytes]:
+        """Gives the id of the row without an id at a position (from 0, in the whole file) of a base batch."""
+        of_file = self._hash.copy()
+        of_file.update(f"row/{base_batch_id}/".encode())
+
+        def of_position(position: int) -> bytes:
+            digest = of_file.copy()
+            digest.update(b"%d" % position)
+            return _as_version_5(digest.digest())
+
+        return of_position
+
+
+#: The bytes that hold version and variant, by the byte of the hash that they replace.
+_VERSION_BYTE = tuple(bytes([byte & 0x0F | 0x50]) for byte in range(256))
+_VARIANT_BYTE = tuple(bytes([byte & 0x3F | 0x80]) for byte in range(256))
+
+
+def _as_version_5(digest: bytes) -> bytes:
+    return digest[:6] + _VERSION_BYTE[digest[6]] + digest[7:8] + _VARIANT_BYTE[digest[8]] + digest[9:16]
 
 
 def parse_uuid(text: str) -> uuid.UUID | None:

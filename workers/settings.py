@@ -69,6 +69,11 @@ class WorkerSettings(ProducerSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", alias="PENSTOCK_LOG_LEVEL", description="the least level that is logged"
     )
+    log_format: Literal["json", "text"] = Field(
+        default="json",
+        alias="PENSTOCK_LOG_FORMAT",
+        description="`json` for programs, `text` for a person at a terminal",
+    )
     home: Path = Field(
         default=Path("~/.penstock"), alias="PENSTOCK_HOME", description="where the embedded servers keep their data"
     )

@@ -63,7 +63,7 @@ def test_rows_of_a_whole_file_name_their_batch(penstock: Penstock, batch: str, t
 
 
 def test_the_replayed_row_keeps_its_identity(penstock: Penstock, batch: str, database: Database) -> None:
-    expected = {uuid.UUID(bytes=SubmissionIds("default", "colours").of_position("c", n)) for n in range(6)}
+    expected = {uuid.UUID(bytes=SubmissionIds("default", "colours").of_positions("c")(n)) for n in range(6)}
     stored = {row for (row,) in database.query("SELECT submission_id FROM penstock.submissions")}
     assert stored <= expected
     assert len(stored) == 6

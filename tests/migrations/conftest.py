@@ -59,6 +59,21 @@ def database(url: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
+@pytest.fixture(scope="module")
+def module_connection(module_database: NewDatabase) -> Iterator[psycopg.Connection]:
+    url = module_database()
+    Migrator(url).up()
+    with psycopg.connect(url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def scratch(module_connection: psycopg.Connection) -> Iterator[psycopg.Connection]:
+    """A transaction in a migrated database, undone at the end: for tests that need no second session."""
+    with module_connection.transaction(force_rollback=True):
+        yield module_connection
+
+
 @pytest.fixture
 def connect(database: psycopg.Connection) -> Iterator[Callable[[], psycopg.Connection]]:
     """Opens further connections, with transactions, to the migrated database."""

@@ -11,27 +11,27 @@ DIGEST = b"\0" * 32
 
 
 @pytest.fixture
-def form_key(database: psycopg.Connection) -> int:
-    row = database.execute(FORM, ("acme", "survey")).fetchone()
+def form_key(scratch: psycopg.Connection) -> int:
+    row = scratch.execute(FORM, ("acme", "survey")).fetchone()
     assert row is not None
-    database.execute('INSERT INTO penstock.form_versions VALUES (%s, 1, \'{"b": 1, "a": 2}\', %s)', (row[0], DIGEST))
+    scratch.execute('INSERT INTO penstock.form_versions VALUES (%s, 1, \'{"b": 1, "a": 2}\', %s)', (row[0], DIGEST))
     return int(row[0])
 
 
 @pytest.mark.parametrize("role", ["penstock_owner", "postgres"])
 @pytest.mark.parametrize("replication", ["origin", "replica"])
 def test_a_stored_version_never_changes(
-    database: psycopg.Connection, form_key: int, role: str, replication: str
+    scratch: psycopg.Connection, form_key: int, role: str, replication: str
 ) -> None:
-    database.execute("SELECT set_config('session_replication_role', %s, false)", (replication,))
+    scratch.execute("SELECT set_config('session_replication_role', %s, false)", (replication,))
     if role != "postgres":
-        database.execute(f"SET ROLE {role}".encode())
+        scratch.execute(f"SET ROLE {role}".encode())
     with pytest.raises(errors.ObjectNotInPrerequisiteState, match=f"version 1 of form {form_key} is stored"):
-        database.execute("UPDATE penstock.form_versions SET definition = '{}' WHERE form_key = %s", (form_key,))
+        scratch.execute("UPDATE penstock.form_versions SET definition = '{}' WHERE form_key = %s", (form_key,))
 
 
-def test_a_definition_keeps_its_authors_order(database: psycopg.Connection, form_key: int) -> None:
-    row = database.execute("SELECT definition::text FROM penstock.form_versions").fetchone()
+def test_a_definition_keeps_its_authors_order(scratch: psycopg.Connection, form_key: int) -> None:
+    row = scratch.execute("SELECT definition::text FROM penstock.form_versions").fetchone()
     assert row == ('{"b": 1, "a": 2}',)
 
 
@@ -80,20 +80,20 @@ def test_a_version_that_is_rolled_back_is_not_told(
         pytest.param("acme", "x" * 201, id="too long"),
     ],
 )
-def test_a_name_that_is_none_is_refused(database: psycopg.Connection, tenant: str, form_id: str) -> None:
+def test_a_name_that_is_none_is_refused(scratch: psycopg.Connection, tenant: str, form_id: str) -> None:
     with pytest.raises(errors.CheckViolation):
-        database.execute(FORM, (tenant, form_id))
+        scratch.execute(FORM, (tenant, form_id))
 
 
-def test_the_longest_names_are_stored_and_told(database: psycopg.Connection) -> None:
-    database.execute(FORM, ("t" * 200, "f" * 200))
-    assert database.execute("SELECT count(*) FROM penstock.forms").fetchone() == (1,)
+def test_the_longest_names_are_stored_and_told(scratch: psycopg.Connection) -> None:
+    scratch.execute(FORM, ("t" * 200, "f" * 200))
+    assert scratch.execute("SELECT count(*) FROM penstock.forms").fetchone() == (1,)
 
 
-def test_a_form_is_known_once_in_a_tenant(database: psycopg.Connection, form_key: int) -> None:
-    database.execute(FORM, ("other", "survey"))
+def test_a_form_is_known_once_in_a_tenant(scratch: psycopg.Connection, form_key: int) -> None:
+    scratch.execute(FORM, ("other", "survey"))
     with pytest.raises(errors.UniqueViolation):
-        database.execute(FORM, ("acme", "survey"))
+        scratch.execute(FORM, ("acme", "survey"))
 
 
 @pytest.mark.parametrize(
@@ -101,10 +101,10 @@ def test_a_form_is_known_once_in_a_tenant(database: psycopg.Connection, form_key
     [pytest.param(0, DIGEST, id="version 0"), pytest.param(2, DIGEST[1:], id="short digest")],
 )
 def test_an_impossible_version_is_refused(
-    database: psycopg.Connection, form_key: int, version: int, digest: bytes
+    scratch: psycopg.Connection, form_key: int, version: int, digest: bytes
 ) -> None:
     with pytest.raises(errors.CheckViolation):
-        database.execute("INSERT INTO penstock.form_versions VALUES (%s, %s, '{}', %s)", (form_key, version, digest))
+        scratch.execute("INSERT INTO penstock.form_versions VALUES (%s, %s, '{}', %s)", (form_key, version, digest))
 
 
 @pytest.mark.parametrize(
@@ -112,10 +112,10 @@ def test_an_impossible_version_is_refused(
     [pytest.param(None, None, id="neither"), pytest.param("{}", b"{}", id="both")],
 )
 def test_a_rejection_has_its_content_once(
-    database: psycopg.Connection, content: str | None, content_bytes: bytes | None
+    scratch: psycopg.Connection, content: str | None, content_bytes: bytes | None
 ) -> None:
     with pytest.raises(errors.CheckViolation):
-        insert_rejection(database, content, content_bytes)
+        insert_rejection(scratch, content, content_bytes)
 
 
 @pytest.mark.parametrize(
@@ -127,10 +127,10 @@ def test_a_rejection_has_its_content_once(
     ],
 )
 def test_a_rejection_keeps_what_was_sent(
-    database: psycopg.Connection, content: str | None, content_bytes: bytes | None
+    scratch: psycopg.Connection, content: str | None, content_bytes: bytes | None
 ) -> None:
-    insert_rejection(database, content, content_bytes)
-    row = database.execute("SELECT content::text, content_bytes FROM penstock.submission_rejections").fetchone()
+    insert_rejection(scratch, content, content_bytes)
+    row = scratch.execute("SELECT content::text, content_bytes FROM penstock.submission_rejections").fetchone()
     assert row == (content, content_bytes)
 
 

@@ -1,6 +1,9 @@
 """Migrations that run outside a transaction: noted before and after, and finished by the next `up` if interrupted."""
 
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import psycopg
@@ -140,6 +143,44 @@ def test_a_process_that_waits_for_its_turn_does_not_hold_it_up(url: str, folder:
             thread.join(timeout=30)
     assert sorted(results) == [0, 1]
     assert index_is_valid(url) is True
+
+
+def test_one_whose_process_was_killed_is_finished_by_the_next_up(url: str, folder: Path, version: int) -> None:
+    Migrator(url, folder).up(version - 1)
+    with psycopg.connect(url) as writer:
+        writer.execute("INSERT INTO penstock.base_batches VALUES ('default', 'a', 1, 1)")
+        with psycopg.connect(url, autocommit=True) as observer:
+            # It begins the index, and waits for the writer.
+            process = subprocess.Popen([sys.executable, "-c", PROGRAM, url, str(folder)])
+            wait_until(observer, f"SELECT count(*) = 1 FROM ({BUILDERS}) AS b WHERE wait_event_type = 'Lock'")
+            process.kill()
+            process.wait()
+            # The writer still holds it up: the server itself ends the session that has no client.
+            wait_until(observer, f"SELECT count(*) = 0 FROM ({BUILDERS}) AS b")
+    assert state(url, folder, version) == "started"
+    assert index_is_valid(url) is False
+    assert [applied.version for applied in Migrator(url, folder).up()] == [version]
+    assert state(url, folder, version) == "applied"
+    assert index_is_valid(url) is True
+
+
+PROGRAM = """
+import pathlib, sys
+from penstock.migrations.runner import Migrator
+Migrator(sys.argv[1], pathlib.Path(sys.argv[2])).up()
+"""
+BUILDERS = """
+SELECT wait_event_type FROM pg_stat_activity
+ WHERE datname = current_database() AND query LIKE '%CREATE UNIQUE INDEX%' AND pid <> pg_backend_pid()
+"""
+
+
+def wait_until(observer: psycopg.Connection, question: str) -> None:
+    """Ask until the answer is yes; what a server does with another session has no event to wait for."""
+    deadline = time.monotonic() + 20
+    while observer.execute(question.encode()).fetchone() != (True,):
+        assert time.monotonic() < deadline, question
+        time.sleep(0.02)
 
 
 def test_a_worker_does_not_start_on_a_half_applied_schema(url: str, folder: Path) -> None:

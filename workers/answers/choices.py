@@ -13,6 +13,8 @@ from penstock.workers.answers.rule import RefusedAnswerError, Shape, require_tex
 
 _BOOLEANS = {"true": True, "yes": True, "false": False, "no": False}
 
+#: Options that a message names.
+_OPTIONS_TOLD = 12
 #: To make types of options, which are known at run time only.
 _literal: Any = Literal
 _list: Any = list
@@ -32,6 +34,12 @@ class Options:
         """The option as the form writes it, or None."""
         return self._by_trimmed.get(trim(text))
 
+    def told(self) -> str:
+        """The options for a message: all of a few, and how many more there are."""
+        shown = ", ".join(option.strip() for option in self.written[:_OPTIONS_TOLD])
+        more = len(self.written) - _OPTIONS_TOLD
+        return f"the options {shown}" if more <= 0 else f"the {len(self.written)} options {shown}, …"
+
     def literal(self) -> Any:
         """A type of the options and nothing else."""
         return _literal[self.written]
@@ -47,7 +55,7 @@ class OneOptionRule:
         """The option as the form writes it."""
         option = self.options.named_by(require_text(answer, "one of the options, as a string"))
         if option is None:
-            raise RefusedAnswerError((Code.ANSWER_OPTION_UNKNOWN, "send one of the question's options"))
+            raise RefusedAnswerError((Code.ANSWER_OPTION_UNKNOWN, f"send one of {self.options.told()}"))
         return option
 
     def shape(self) -> Shape:
@@ -70,7 +78,7 @@ class SeveralOptionsRule:
         faults = []
         if len(chosen) < len(named):
             unknown = [place for place, option in enumerate(named, 1) if option is None]
-            faults.append((Code.ANSWER_OPTION_UNKNOWN, f"send the question's options only; {_places(unknown)} is none"))
+            faults.append((Code.ANSWER_OPTION_UNKNOWN, f"send only {self.options.told()}; {_places(unknown)} is none"))
         if not _are_distinct(chosen):
             faults.append((Code.ANSWER_OPTION_DUPLICATE, "send each option once"))
         if faults:

@@ -28,6 +28,9 @@ from penstock.workers.handover.outcome import Tally, Waiter, require_none_dead
 from penstock.workers.handover.replay import plan_replay
 from penstock.workers.handover.submit import Stopwatch
 
+#: Parts of a file that a person is shown.
+_PARTS_SHOWN = 20
+
 
 @click.group(epilog="Example: penstock batch show strikes-1 --rejections")
 def batch() -> None:
@@ -141,7 +144,10 @@ def _tell(value: dict[str, Any]) -> str:
         told = ", ".join(f"{code} {count:,}" for code, count in value["faults"].items())
         lines.append(f"  rejected for: {told} ({value['rejected_unresolved']:,} rows not replayed yet)")
     if "parts" in value:
-        lines += ["", table(value["parts"], ("batch_id", "state", "rows", "stored", "rejected", "duplicates"))]
+        shown = value["parts"][:_PARTS_SHOWN]
+        lines += ["", table(shown, ("batch_id", "state", "rows", "stored", "rejected", "duplicates"))]
+        if len(value["parts"]) > len(shown):
+            lines.append(f"… and {len(value['parts']) - len(shown):,} more; --json tells all")
     if "rejections" in value:
         lines += ["", *_tell_rejections(value["rejections"])]
     return "\n".join(lines)

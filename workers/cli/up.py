@@ -21,7 +21,8 @@ def up(demo: bool) -> int:
     """
     return run_up(
         Home(home_path()),
-        environment=os.environ,
+        # One person reads all processes here; where programs read, JSON stays the default.
+        environment={"PENSTOCK_LOG_FORMAT": "text", **os.environ},
         migrate=lambda url: Migrator(url).up(),
         announce=lambda line: click.echo(line, err=True),
         on_ready=demonstrate if demo else None,

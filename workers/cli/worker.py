@@ -11,5 +11,5 @@ from penstock.workers.telemetry.logging import set_up_logging
 def worker() -> int:
     """Take jobs from the queues and run them, until SIGTERM."""
     settings = worker_settings()
-    set_up_logging(settings.log_level)
+    set_up_logging(settings.log_level, settings.log_format)
     return run_worker(settings)

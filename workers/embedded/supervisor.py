@@ -64,8 +64,8 @@ class Supervisor:
         `on_tick` is called at least every half second; what it raises ends the run.
         """
         while not (self._signals.requested or self.output_lost):
-            on_tick()
             self._start_due()
+            on_tick()
             self._wait(_TICK_SECONDS)
             self._reap()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import msgspec
 import psycopg
@@ -40,6 +41,7 @@ class WriteResult:
     repeated: bool = False
 
 
+_BY_KEY = attrgetter("submission_id", "submitted_us")
 _decode = msgspec.json.Decoder(_Wire).decode
 
 
@@ -75,7 +77,7 @@ class BatchReader:
             )
         # In the order of their keys: two transactions that meet the same rows then wait instead of deadlocking,
         # and the index is written in its own order.
-        accepted.sort(key=lambda row: (row.submission_id, row.submitted_us))
+        accepted.sort(key=_BY_KEY)
         return PreparedBatch(
             tenant=job.tenant,
             batch_id=wire.batch_id,

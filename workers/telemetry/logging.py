@@ -1,11 +1,11 @@
-"""Logs as JSON lines on standard error."""
+"""Logs on standard error: JSON lines for programs, text for a person."""
 
 import json
 import logging
 import sys
 import traceback
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 #: Members that a log call may add through `extra`, so that lines of one job can be found.
 CONTEXT = ("job_id", "kind", "tenant", "batch_id", "code", "attempt", "outcome", "seconds")
@@ -30,10 +30,23 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def set_up_logging(level: str) -> None:
-    """Log everything from `level` on as JSON lines."""
+class TextFormatter(logging.Formatter):
+    """One readable line; an exception is told by its type alone."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record."""
+        at = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
+        context = {name: getattr(record, name) for name in ("batch_id", "code", "seconds") if hasattr(record, name)}
+        told = "".join(f"  {name}={value}" for name, value in context.items())
+        error = f"  {record.exc_info[0].__name__}" if record.exc_info and record.exc_info[0] else ""
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        return f"{at} {level}{record.getMessage()}{told}{error}"
+
+
+def set_up_logging(level: str, style: Literal["json", "text"] = "json") -> None:
+    """Log everything from `level` on, as JSON lines or as text."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # dramatiq tells every message at debug, and ours are told by the job log.
     logging.getLogger("dramatiq").setLevel(logging.WARNING)

@@ -142,7 +142,7 @@ def rows(draw: st.DrawFn) -> bytes:
     return text.encode(errors="surrogatepass")
 
 
-MANY = settings(max_examples=1_500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @MANY
@@ -176,7 +176,7 @@ def test_any_bytes_are_judged(sent: bytes) -> None:
 
 @pytest.mark.parametrize("question", [pytest.param(name, id=name) for name in SETTINGS])
 @given(data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_each_type_alone(question: str, data: st.DataObject) -> None:
     fitting = FITTING.get(SETTINGS[question]["type"], TEXTS)
     sent = _members([(question, data.draw(fitting))], data.draw(st.booleans()), "").encode(errors="surrogatepass")
@@ -187,7 +187,7 @@ def test_jsonb_takes_what_is_accepted_and_every_fault(blank_database: BlankDatab
     with psycopg.connect(blank_database.admin_url, autocommit=True) as connection:
         connection.execute("CREATE TABLE answers (sent jsonb)")
 
-        @settings(MANY, max_examples=500)
+        @settings(MANY, max_examples=300)
         @given(rows())
         @example(b'{"number":0e99999}')
         @example(b'{"number":"0e-16383"}')
@@ -206,4 +206,4 @@ def test_jsonb_takes_what_is_accepted_and_every_fault(blank_database: BlankDatab
 
         insert()
         (count,) = connection.execute("SELECT count(*) FROM answers").fetchone() or (0,)
-        assert count >= 100
+        assert count >= 50

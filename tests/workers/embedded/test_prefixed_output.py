@@ -1,5 +1,6 @@
 import io
 import os
+from contextlib import suppress
 
 import pytest
 
@@ -30,10 +31,13 @@ def test_a_terminal_gets_colours(no_color: str, coloured: bool, monkeypatch: pyt
 def test_a_reader_that_is_gone_is_noticed_and_costs_nothing_more() -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    output = PrefixedOutput(os.fdopen(writer, "w"), ["web"])
+    stream = os.fdopen(writer, "w")
+    output = PrefixedOutput(stream, ["web"])
     output.write("web", b"x")
     output.write("web", b"y")
     assert output.lost
+    with suppress(BrokenPipeError):
+        stream.close()
 
 
 def test_lines_are_whole_and_the_last_needs_no_end() -> None:

@@ -30,12 +30,12 @@ from pathlib import Path
 from penstock.workers.embedded.home import Home
 from penstock.workers.embedded.postgres import EmbeddedPostgres
 from penstock.workers.embedded.valkey import EmbeddedValkey
-signal.signal(signal.SIGTERM, lambda *_: None)
 with Home(Path(sys.argv[1])) as home:
     postgres, valkey = EmbeddedPostgres(home, settings={"fsync": "off"}), EmbeddedValkey(home)
     urls = {"postgres_url": postgres.start().admin, "valkey_url": valkey.start()}
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     print(json.dumps({"postgres": postgres.pid, "valkey": valkey.pid, **urls}))
-    signal.pause()
+    signal.sigwait([signal.SIGTERM])
     valkey.stop()
     postgres.stop()
 """
@@ -147,7 +147,7 @@ except PenstockError as error:
         open_folder,
         missing,
     )
-    assert script.rest().startswith(expected)
+    script.wait_for(expected)
 
 
 @as_root

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import psycopg
 import pytest
 
 from penstock.workers.embedded.home import read_servers
-from tests.workers.embedded.processes import Script, wait_for_end
+from tests.workers.embedded.processes import LIMIT_SECONDS, Script, python, wait_for_end
 
 UP = """
 import json, os, sys
@@ -47,10 +48,11 @@ raise SystemExit(status)
 ELSEWHERE = {"DATABASE_URL": "postgresql://user:hidden@db.test/x", "REDIS_URL": "redis://redis.test/0"}
 
 POLITE = "python -c 'import os,signal; print(os.getpid(),flush=True); signal.pause()'"
+#: `exec` because a compound statement can't follow on one line.
 STUBBORN = (
-    'python -c \'import os,signal; signal.signal(signal.SIGTERM, lambda *a: print("no",flush=True));'
-    " print(os.getpid(),flush=True)\nwhile True: signal.pause()'"
-).replace("\n", '; exec("while True: signal.pause()")#')
+    "python -c 'import os, signal; signal.pthread_sigmask(signal.SIG_BLOCK, [15]); print(os.getpid(), flush=True);"
+    ' exec("while signal.sigwait([15]): print(\\"no\\", flush=True)")\''
+)
 
 Start = Callable[..., Script]
 
@@ -75,7 +77,7 @@ def test_a_signal_stops_all(up: Start, number: signal.Signals) -> None:
     script.process.send_signal(number)
     assert script.end() == 0
     wait_for_end(*pids)
-    assert "up: stopping" in "".join(script.seen)
+    assert "up: stopping" in script.text()
 
 
 def test_servers_of_ones_own_are_migrated_and_passed_on_and_not_told(up: Start) -> None:
@@ -132,18 +134,19 @@ def test_processes_die_with_a_killed_up(up: Start) -> None:
 
 def test_a_failure_of_on_ready_stops_everything_and_is_told(up: Start) -> None:
     script = up(f"one: {POLITE}\n", fail=True)
-    pid = pid_of(script, "one")
     assert script.end() == 1
-    wait_for_end(pid)
-    assert "RuntimeError: the demonstration failed" in "".join(script.seen)
+    assert "RuntimeError: the demonstration failed" in script.text()
 
 
-def test_a_reader_that_is_gone_stops_everything(up: Start) -> None:
-    script = up("one: python -c 'while True: print(1)'\n")
-    script.wait_for("one | 1")
-    assert script.process.stdout is not None
-    script.process.stdout.close()
-    assert script.process.wait(20) != 0
+def test_a_reader_that_is_gone_stops_everything(tmp_path: Path) -> None:
+    talk = "one: python -c 'while True: print(1)'\n"
+    command = python(UP, tmp_path / "home", talk, json.dumps({"environment": ELSEWHERE}))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        while not process.stdout.readline().startswith(b"one"):
+            continue
+        process.stdout.close()
+        assert process.wait(LIMIT_SECONDS) != 0
 
 
 def test_a_secret_file_that_is_not_there_is_named(up: Start) -> None:
@@ -168,8 +171,8 @@ def test_embedded_servers_from_start_to_stop(tmp_path: Path, up: Start) -> None:
     assert f"REDIS_URL={servers.redis_url}" in environment
 
     refused = up(f"worker: {POLITE}\n", environment={})
-    assert "CONFIG_INVALID" in refused.rest()
     assert refused.end() == 1
+    assert "CONFIG_INVALID" in refused.text()
 
     postmaster = int((home / "postgres/data/postmaster.pid").read_text().split()[0])
     os.kill(postmaster, signal.SIGKILL)
@@ -179,7 +182,7 @@ def test_embedded_servers_from_start_to_stop(tmp_path: Path, up: Start) -> None:
     wait_for_end(worker)
     assert read_servers(home) is None
     assert not (home / "run/servers.json").exists()
-    assert servers.database_url.split("@")[0].split(":")[2] not in "".join(script.seen)
+    assert servers.database_url.split("@")[0].split(":")[2] not in script.text()
 
 
 def test_killed_at_any_moment_it_comes_up_again(tmp_path: Path, up: Start) -> None:

@@ -86,7 +86,9 @@ def _redis(settings: WorkerSettings) -> str:
         facts = client.info()
     policy = facts.get("maxmemory_policy", "unknown")
     persistence = "with an append-only file" if facts.get("aof_enabled") else "WITHOUT an append-only file"
-    return f"{facts.get('server_name', 'redis')} {facts['redis_version']}, {persistence}, maxmemory-policy {policy}"
+    # Valkey tells a Redis version too, for clients that look for one.
+    name = f"Valkey {facts['valkey_version']}" if "valkey_version" in facts else f"Redis {facts['redis_version']}"
+    return f"{name}, {persistence}, maxmemory-policy {policy}"
 
 
 def _queues(settings: WorkerSettings) -> str:

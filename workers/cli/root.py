@@ -4,37 +4,43 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import version
 
 import click
 
 from penstock.schemas.errors import Code, InvalidInputError, PenstockError
-from penstock.workers.cli.batch import batch
-from penstock.workers.cli.forms import forms
-from penstock.workers.cli.health import health
-from penstock.workers.cli.migrate import migrate
 from penstock.workers.cli.output import emit_error
-from penstock.workers.cli.schemas import schemas
-from penstock.workers.cli.submit import submit
-from penstock.workers.cli.up import up
-from penstock.workers.cli.worker import worker
+from penstock.workers.telemetry.logging import set_up_logging
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+#: Each command's module has the command by the same name; it is imported when it is asked for, since a worker's
+#: imports would make every short command slow.
+_COMMANDS = ("up", "worker", "migrate", "forms", "submit", "batch", "health", "schemas")
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        found: click.Command = getattr(import_module(f"penstock.workers.cli.{cmd_name}"), cmd_name)
+        return found
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="Background jobs that are never lost and never happen twice.",
+    epilog="Example: penstock up --demo",
+)
 @click.version_option(version("penstock"), prog_name="penstock")
 def root() -> None:
-    r"""Background jobs that are never lost and never happen twice.
-
-    \b
-    penstock up --demo      everything on this machine, with 10,000 real reports
-    penstock submit --help  hand over a file of submissions
-    """
-
-
-for command in (up, worker, migrate, forms, submit, batch, health, schemas):
-    root.add_command(command)
+    """Hold the sub-commands."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -45,8 +51,6 @@ def run(arguments: Sequence[str]) -> int:
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)
         return INTERRUPTED
-    except click.NoSuchOption as error:
-        return _usage(error, as_json)
     except click.ClickException as error:
         return _usage(error, as_json)
     except PenstockError as error:
@@ -57,12 +61,20 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:
-        logging.getLogger(__name__).debug("the command failed", exc_info=True)
+        _log_internal_error()
         emit_error(
             PenstockError(Code.INTERNAL_ERROR, f"{type(error).__name__} in `penstock {_name(arguments)}`"), as_json
         )
         return FAILED
     return result if isinstance(result, int) else DONE
+
+
+def _log_internal_error() -> None:
+    """Log where it happened, where logs are set up (a worker); on a terminal only if asked for."""
+    if not logging.getLogger().handlers and os.environ.get("PENSTOCK_LOG_LEVEL") == "debug":
+        set_up_logging("debug", "json")
+    if logging.getLogger().handlers:
+        logging.getLogger(__name__).error("the command failed", exc_info=True)
 
 
 def _usage(error: click.ClickException, as_json: bool) -> int:

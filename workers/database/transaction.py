@@ -7,7 +7,8 @@ from typing import TypeVar
 
 import psycopg
 import tenacity
-from psycopg_pool import ConnectionPool
+from psycopg.pq import TransactionStatus
+from psycopg_pool import ConnectionPool, PoolTimeout
 
 from penstock.schemas.errors import Code, PenstockError
 from penstock.workers.database.failures import StorageConflictError, storage_error
@@ -45,11 +46,29 @@ class Transaction:
         self._after_commit.append(action)
 
     def commit(self) -> None:
-        """Commit, and run what waits for it. For `Transactions` alone."""
-        if self._connection is not None:
-            self._connection.execute("COMMIT")
+        """Commit. For `Transactions` alone.
+
+        Raises:
+            RuntimeError: where the work went on after a statement had failed, or ended the transaction itself.
+        """
+        if self._connection is None:
+            return
+        status = self._connection.info.transaction_status
+        if status in (TransactionStatus.INERROR, TransactionStatus.IDLE):
+            # PostgreSQL would answer this COMMIT with ROLLBACK or a mere warning, and the work would pass for done.
+            raise RuntimeError(f"the work left its transaction {status.name}")
+        self._connection.execute("COMMIT")
+
+    def tell_committed(self) -> None:
+        """Run what waited for the commit; an action that fails is logged. For `Transactions` alone.
+
+        The effect is there, so no failure may pass for one of the transaction: it would be run or retried again.
+        """
         for action in self._after_commit:
-            action()
+            try:
+                action()
+            except Exception:
+                _log.exception("an action after a commit failed; what was committed stands")
 
     def close(self) -> None:
         """Give the connection back; an open transaction is rolled back. For `Transactions` alone."""
@@ -87,6 +106,7 @@ class Transactions:
         Raises:
             PenstockError: of the `STORAGE_` family, when no try succeeded; nothing is committed then, unless the
                 answer to the last COMMIT was lost.
+            RuntimeError: where `work` swallowed the failure of a statement, or ended the transaction itself.
         """
         wait = tenacity.wait_exponential(multiplier=FIRST_WAIT.total_seconds()) + tenacity.wait_random(0, 0.1)
         for attempt in tenacity.Retrying(
@@ -113,6 +133,7 @@ class Transactions:
             raise storage_error(error) from error
         finally:
             transaction.close()
+        transaction.tell_committed()
         return result
 
     def _begin(self, connection: psycopg.Connection) -> None:
@@ -124,6 +145,8 @@ class Transactions:
         connection.execute(f"BEGIN{settings}".encode(), prepare=False)
 
     def _drop_stale(self, error: psycopg.OperationalError) -> None:
+        if isinstance(error, PoolTimeout):
+            return  # all are in use, or none can be made: that says nothing of the idle ones
         if error.sqlstate is None or error.sqlstate.startswith("57P"):
             # One connection was cut, so its idle siblings probably were too.
             _log.warning("PostgreSQL cut a connection; checking the pool's others")

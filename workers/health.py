@@ -65,7 +65,11 @@ def _run(name: str, ask: Callable[[], str]) -> Check:
 
 def _connect(settings: WorkerSettings) -> "psycopg.Connection":
     return psycopg.connect(
-        settings.database_url, autocommit=True, connect_timeout=3, application_name="penstock-health"
+        settings.database_url,
+        autocommit=True,
+        connect_timeout=3,
+        application_name="penstock-health",
+        prepare_threshold=None,
     )
 
 

@@ -30,6 +30,7 @@ from penstock.workers.forms.listener import FormListener
 from penstock.workers.middleware import middleware
 from penstock.workers.registry import Registration, Resources, discover
 from penstock.workers.settings import WorkerSettings
+from penstock.workers.telemetry.pool import measure_pool
 
 _log = logging.getLogger(__name__)
 
@@ -54,10 +55,10 @@ class Parts:
 
 def assemble(settings: WorkerSettings, pool: "ConnectionPool[psycopg.Connection]") -> Parts:
     """Wire the parts around a pool; nothing connects yet."""
+    transactions = Transactions(pool, settings)
 
     def load(tenant: str, form_id: str, version: int | None) -> StoredForm | None:
-        with storage_errors(), pool.connection() as connection:
-            return find_form(connection, tenant, form_id, version)
+        return transactions.run(lambda transaction: find_form(transaction.connection, tenant, form_id, version))
 
     forms = FormCache(
         load,
@@ -71,7 +72,7 @@ def assemble(settings: WorkerSettings, pool: "ConnectionPool[psycopg.Connection]
     execution = Execution(
         {kind: registration.build(resources) for kind, registration in registrations.items()},
         registrations,
-        Transactions(pool, settings),
+        transactions,
         settings.message_bytes_limit,
     )
     return Parts(settings, pool, forms, partitions, execution)
@@ -90,6 +91,7 @@ def run_worker(settings: WorkerSettings) -> int:
         signal.signal(number, _setter(stop))
     with ExitStack() as stack:
         pool = stack.enter_context(open_pool(settings, "penstock-worker"))
+        stack.callback(measure_pool(pool))
         parts = assemble(settings, pool)
         client = stack.enter_context(connect(settings.redis_url))
         if not _wait_for_servers(parts, client.ping, stop):

@@ -30,7 +30,7 @@ class WorkerSettings(ProducerSettings):
         default=4, alias="PENSTOCK_WORKER_THREADS", description="jobs (or groups of jobs) that a worker runs at once"
     )
     pool_min: Annotated[int, Field(ge=0, le=1_000)] = Field(
-        default=1, alias="PENSTOCK_POOL_MIN", description="connections to PostgreSQL that are kept open"
+        default=5, alias="PENSTOCK_POOL_MIN", description="connections to PostgreSQL that are kept open"
     )
     pool_max: Annotated[int, Field(ge=1, le=1_000)] = Field(
         default=25, alias="PENSTOCK_POOL_MAX", description="connections to PostgreSQL at the most"
@@ -39,7 +39,9 @@ class WorkerSettings(ProducerSettings):
         default=5, alias="PENSTOCK_POOL_WAIT_SECONDS", description="the longest wait for a free connection"
     )
     statement_seconds: Seconds = Field(
-        default=10, alias="PENSTOCK_STATEMENT_SECONDS", description="the longest run of one statement"
+        default=30,
+        alias="PENSTOCK_STATEMENT_SECONDS",
+        description="the longest run of one statement; within a transaction no longer than that",
     )
     transaction_seconds: Seconds = Field(
         default=10,

@@ -86,6 +86,12 @@ def open_database(url: str) -> Iterator[psycopg.Connection]:
     """
     with (
         storage_errors(),
-        psycopg.connect(url, autocommit=True, connect_timeout=5, application_name="penstock-cli") as connection,
+        psycopg.connect(
+            url,
+            autocommit=True,
+            connect_timeout=5,
+            application_name="penstock-cli",
+            prepare_threshold=None,  # a pooler may give each statement another server connection
+        ) as connection,
     ):
         yield connection

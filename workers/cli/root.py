@@ -61,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:
-        _log_internal_error()
+        _log_internal_error(error)
         emit_error(
             PenstockError(Code.INTERNAL_ERROR, f"{type(error).__name__} in `penstock {_name(arguments)}`"), as_json
         )
@@ -69,12 +69,12 @@ def run(arguments: Sequence[str]) -> int:
     return result if isinstance(result, int) else DONE
 
 
-def _log_internal_error() -> None:
+def _log_internal_error(error: Exception) -> None:
     """Log where it happened, where logs are set up (a worker); on a terminal only if asked for."""
     if not logging.getLogger().handlers and os.environ.get("PENSTOCK_LOG_LEVEL") == "debug":
         set_up_logging("debug", "json")
     if logging.getLogger().handlers:
-        logging.getLogger(__name__).error("the command failed", exc_info=True)
+        logging.getLogger(__name__).error("the command failed", exc_info=error)
 
 
 def _usage(error: click.ClickException, as_json: bool) -> int:

@@ -42,7 +42,8 @@ from penstock.workers.handover.files import open_submissions
 from penstock.workers.run import assemble
 from penstock.workers.settings import WorkerSettings
 from penstock.workers.submissions.copy_block import COLUMNS, copy_block
-from penstock.workers.submissions.rows import Accepted, Identity, judge_rows
+from penstock.workers.submissions.identities import Identity
+from penstock.workers.submissions.rows import Accepted, judge_rows
 
 BATCH_ROWS = 1_000
 
@@ -195,7 +196,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--workers", type=int, default=1, help="worker processes")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="worker processes (one a core)")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     rounds = measure(Options(arguments.rounds, arguments.rows, arguments.workers))

@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import threading
 import uuid
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from concurrent.futures import CancelledError, Future
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
@@ -50,17 +52,36 @@ class AsyncProducer:
         options: SubmitOptions | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Submitted:
-        """As `Producer.submit`; `rows` may be asynchronous. `on_progress` is called in the event loop's thread."""
+        """As `Producer.submit`; `rows` may be asynchronous. `on_progress` is called in the event loop's thread.
+
+        A submit that is cancelled asks for no further row; batches before it may have been sent, and the same call
+        again sends the rest.
+        """
         loop = asyncio.get_running_loop()
-        source = _drain(rows, loop) if isinstance(rows, AsyncIterable) else rows
+        source = _Drained(rows, loop) if isinstance(rows, AsyncIterable) else _Stoppable(rows)
         report = None if on_progress is None else _in_loop(on_progress, loop)
-        return await asyncio.to_thread(
-            self._producer.submit, form_id, source, batch_id=batch_id, options=options, on_progress=report
-        )
+        try:
+            return await asyncio.to_thread(
+                self._producer.submit, form_id, source, batch_id=batch_id, options=options, on_progress=report
+            )
+        finally:
+            source.stop()
+
+    async def claim_base(self, base_batch_id: str, form_id: str, batch_size: int) -> None:
+        """As `Producer.claim_base`."""
+        await asyncio.to_thread(self._producer.claim_base, base_batch_id, form_id, batch_size)
 
     async def job(self, job_id: uuid.UUID) -> JobRecord | None:
         """As `Producer.job`."""
         return await asyncio.to_thread(self._producer.job, job_id)
+
+    async def jobs(self, job_ids: list[uuid.UUID]) -> dict[uuid.UUID, JobRecord]:
+        """As `Producer.jobs`."""
+        return await asyncio.to_thread(self._producer.jobs, job_ids)
+
+    async def ping(self) -> None:
+        """As `Producer.ping`."""
+        await asyncio.to_thread(self._producer.ping)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -82,12 +103,48 @@ def _in_loop(report: Callable[[Progress], None], loop: asyncio.AbstractEventLoop
     return hand_over
 
 
-def _drain(rows: AsyncIterable[Row], loop: asyncio.AbstractEventLoop) -> Iterator[Row]:
-    """Iterate an asynchronous source from another thread, a step at a time, so that it sets the pace."""
-    source = aiter(rows)
+class _Stoppable(Iterator[Row]):
+    """A source that ends with an error once it is stopped, because a thread can't be cancelled."""
 
-    async def step() -> Row | None:
-        return await anext(source, None)
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self._rows = iter(rows)
+        self._stopped = threading.Event()
 
-    while (row := asyncio.run_coroutine_threadsafe(step(), loop).result()) is not None:
-        yield row
+    def stop(self) -> None:
+        """Give no further row."""
+        self._stopped.set()
+
+    def __next__(self) -> Row:
+        if self._stopped.is_set():
+            # No mere end: what was read of a batch by then must not be sent as if it were all.
+            raise CancelledError
+        return next(self._rows)
+
+
+class _Drained(_Stoppable):
+    """An asynchronous source, iterated from another thread a step at a time, so that it sets the pace."""
+
+    def __init__(self, rows: AsyncIterable[Row], loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(self._steps(aiter(rows)))
+        self._loop = loop
+        self._step: Future[Row] | None = None
+
+    def stop(self) -> None:
+        """Give no further row, and no longer wait for one."""
+        super().stop()
+        if self._step is not None:
+            self._step.cancel()
+
+    def _steps(self, source: AsyncIterator[Row]) -> Iterator[Row]:
+        while True:
+            self._step = asyncio.run_coroutine_threadsafe(_next(source), self._loop)
+            if self._stopped.is_set():
+                self._step.cancel()
+            try:
+                yield self._step.result()
+            except StopAsyncIteration:
+                return
+
+
+async def _next(source: AsyncIterator[Row]) -> Row:
+    return await anext(source)

@@ -61,6 +61,7 @@ class Code(StrEnum):
     STORAGE_PERMISSION_DENIED = "STORAGE_PERMISSION_DENIED"
     STORAGE_REFUSED = "STORAGE_REFUSED"
     STORAGE_SCHEMA_OUTDATED = "STORAGE_SCHEMA_OUTDATED"
+    STORAGE_TIMEOUT = "STORAGE_TIMEOUT"
     STORAGE_UNAVAILABLE = "STORAGE_UNAVAILABLE"
     SUBMISSION_ID_INVALID = "SUBMISSION_ID_INVALID"
     SUBMISSION_INVALID = "SUBMISSION_INVALID"
@@ -293,6 +294,10 @@ CATALOGUE: Mapping[Code, Documentation] = {
     ),
     Code.STORAGE_SCHEMA_OUTDATED: Documentation(
         "The database's schema is not the one that this release needs.", "Run: penstock migrate up."
+    ),
+    Code.STORAGE_TIMEOUT: Documentation(
+        "A statement or transaction took longer than PENSTOCK_STATEMENT_SECONDS or PENSTOCK_TRANSACTION_SECONDS.",
+        "Nothing at first: the job is retried. If it dies of this, see what slows PostgreSQL, then send it again.",
     ),
     Code.STORAGE_UNAVAILABLE: Documentation(
         "PostgreSQL does not answer.", "Start PostgreSQL or correct DATABASE_URL; what is queued waits."

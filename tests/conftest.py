@@ -28,6 +28,18 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("PENSTOCK_TEST_APP_PASSWORD", secrets.token_urlsafe(16))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI a test that was skipped has shown nothing, so it fails the run."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if hasattr(session.config, "workerinput") or reporter is None or os.environ.get("CI") != "true":
+        return
+    skipped = reporter.stats.get("skipped", [])
+    if skipped:
+        reporter.write_line(f"{len(skipped)} test(s) were skipped, which is a failure where CI=true", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     servers = config.stash.get(_SERVERS, None)
     if servers is not None:

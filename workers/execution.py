@@ -9,7 +9,7 @@ from uuid import UUID
 from penstock.producers.queue.compression import decompress
 from penstock.schemas.envelope import EnvelopeHeader
 from penstock.schemas.errors import Code, InvalidInputError
-from penstock.workers.database.transaction import Transactions
+from penstock.workers.database.transaction import Transaction, Transactions
 from penstock.workers.job import Dead, Done, Job, Outcome, Retry
 from penstock.workers.registry import Actor, Registration
 
@@ -74,8 +74,16 @@ class Execution:
                 job is to be judged by itself.
         """
         actor = self._actors[jobs[0].kind]
+
+        def work(transaction: Transaction) -> Sequence[Outcome]:
+            outcomes = actor(jobs, transaction)
+            if len(outcomes) != len(jobs):
+                # Before the commit: afterwards nobody could say which jobs it was for.
+                raise RuntimeError(f"the actor of {jobs[0].kind!r} gave {len(outcomes)} outcomes for {len(jobs)} jobs")
+            return outcomes
+
         started = time.perf_counter()
-        outcomes = self._transactions.run(lambda transaction: actor(jobs, transaction))
+        outcomes = self._transactions.run(work)
         seconds = time.perf_counter() - started
         for job, outcome in zip(jobs, outcomes, strict=True):
             _tell(job, outcome, seconds)

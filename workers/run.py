@@ -38,6 +38,8 @@ _log = logging.getLogger(__name__)
 UPKEEP_EVERY = timedelta(hours=6)
 #: A start meets servers that are starting too: it waits this long between two tries.
 START_RETRY_EVERY = timedelta(seconds=2)
+#: Jobs that are fetched ahead for each thread; a killed worker's go to another within seconds.
+PREFETCH_PER_THREAD = 4
 #: Forms that are compiled before the first job asks for them.
 WARM_FORMS = 50
 
@@ -106,6 +108,8 @@ def run_worker(settings: WorkerSettings) -> int:
         records = JobRecords(client, settings.namespace)
         broker = build_broker(client, settings.namespace, parts.execution, middleware(records))
         worker = dramatiq.Worker(broker, worker_threads=settings.threads)
+        # Its own default is two jobs a thread, and its consumer sleeps while that many are taken: threads then starve.
+        worker.queue_prefetch = PREFETCH_PER_THREAD * settings.threads
         worker.start()
         _log.info(
             "the worker is ready: %d threads, kinds %s", settings.threads, ", ".join(parts.execution.registrations)

@@ -49,5 +49,11 @@ def redis_errors(doing: str) -> Iterator[None]:
             raise PenstockError(Code.QUEUE_REFUSED, f"Redis refused the credentials while {doing}") from error
         raise UnavailableError(Code.QUEUE_UNAVAILABLE, f"Redis does not answer while {doing}") from error
     except redis.RedisError as error:
-        # Redis's own words begin with a code of its own (OOM, READONLY, NOPERM…) and hold no payload.
-        raise PenstockError(Code.QUEUE_REFUSED, f"Redis refused while {doing}: {str(error)[:200]}") from error
+        raise PenstockError(Code.QUEUE_REFUSED, f"Redis refused while {doing}: {_words_of(error)}") from error
+
+
+def _words_of(error: redis.RedisError) -> str:
+    """What Redis said. The library's type stands for Redis's code (OOM, READONLY…), which it cuts off."""
+    # Of a pipeline the library quotes the command with its values, and those are nobody's business.
+    words = str(error).rpartition("of pipeline caused error: ")[2]
+    return f"{type(error).__name__}: {words[:200]}"

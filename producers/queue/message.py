@@ -33,6 +33,8 @@ class EnvelopeEncoder(Encoder):
     def encode(self, data: dict[str, Any]) -> bytes:
         """Encode `Message.asdict()`."""
         state = dict(data["options"])
+        # dramatiq's `Retries` notes it; an exception's text can quote an answer, and headers are shown to people.
+        state.pop("traceback", None)
         header = EnvelopeHeader(
             id=UUID(data["message_id"]),
             kind=data["actor_name"],
@@ -57,7 +59,10 @@ class EnvelopeEncoder(Encoder):
             "actor_name": header.kind,
             "args": (WirePayload(payload),),
             "kwargs": {},
-            "options": header.state
+            # dramatiq's Redis broker acknowledges a message by the name that it has in Redis, which its own producers
+            # note in the state; others name a message by its job's id.
+            "options": {"redis_message_id": str(header.id)}
+            | header.state
             | {
                 "tenant": header.tenant,
                 "enqueued_at": header.enqueued_at.isoformat(),

@@ -69,6 +69,18 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_fault(penstock: Penstock
     assert penstock("submit", "f", path, "--batch-id", "windows", "--wait", "--json").json["stored"] == 250
 
 
+def test_an_unpaired_surrogate_is_for_the_worker_to_reject(penstock: Penstock, tmp_path: Path) -> None:
+    path = tmp_path / "surrogate.jsonl"
+    path.write_bytes(b'{"answers":{"q":"\\ud800"}}\n{"answers":{"q":"good"}}\n')
+    run = penstock("submit", "f", path, "--batch-id", "surrogate", "--wait", "--json")
+    assert (run.json["stored"], run.json["rejected"]) == (1, 1)
+    again = penstock("submit", "f", path, "--batch-id", "surrogate", "--wait", "--json")
+    assert again.json["duplicates"] == 2
+    (rejected,) = penstock("batch", "show", "surrogate", "--rejections", "--json").json["rejections"]["items"]
+    assert rejected["content"] == {"answers": {"q": "\ud800"}}
+    assert rejected["faults"][0]["code"] == "ANSWER_TEXT_UNSTORABLE"
+
+
 def test_a_terminal_shows_progress_and_a_pipe_does_not(
     penstock: Penstock, rows: Path, environment: dict[str, str]
 ) -> None:

@@ -39,6 +39,19 @@ def test_a_message_survives_dramatiqs_round_trip_with_its_state() -> None:
     assert decompress(bytes(fields["args"][0]), fields["options"]["encoding"], 10**6) == b"x\ny" * 9_000
 
 
+def test_a_message_of_another_producer_is_named_by_its_job() -> None:
+    """Such a producer knows nothing of dramatiq's notes; what dramatiq noted itself stays."""
+    foreign = build_message(payload(b"{}"), uuid.uuid4(), "acme", NOW)
+    assert EnvelopeEncoder().decode(foreign.encode())["options"]["redis_message_id"] == foreign.message_id
+    noted = foreign.copy(options={"redis_message_id": "noted"})
+    assert EnvelopeEncoder().decode(noted.encode())["options"]["redis_message_id"] == "noted"
+
+
+def test_the_text_of_an_exception_does_not_travel_in_the_header() -> None:
+    message = build_message(payload(b"{}"), uuid.uuid4(), "acme", NOW).copy(options={"traceback": "hunter2"})
+    assert b"hunter2" not in message.encode()
+
+
 def test_no_log_line_of_a_message_shows_its_payload() -> None:
     message = build_message(payload(b'{"answer":"hunter2"}'), uuid.uuid4(), "acme", NOW)
     assert "hunter2" not in f"{message} {message!r}"

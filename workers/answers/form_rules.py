@@ -6,7 +6,13 @@ from penstock.schemas.errors import Code
 from penstock.schemas.faults import Fault
 from penstock.schemas.forms import Form
 from penstock.workers.answers.asked import AskedQuestion, asked_questions
-from penstock.workers.answers.json_text import Answer, UndecodableError, decode_answers, encode_answers
+from penstock.workers.answers.json_text import (
+    Answer,
+    ShadowingMembers,
+    UndecodableError,
+    decode_answers,
+    encode_answers,
+)
 from penstock.workers.answers.optimistic import compile_fast_path
 from penstock.workers.answers.rule import RefusedAnswerError
 
@@ -60,7 +66,9 @@ class FormRules:
         faults += _unknown_questions(sent, self._questions)
         if faults:
             return tuple(faults)
-        return answers if canonical == sent else encode_answers(canonical)
+        if canonical == sent and not any(isinstance(each, ShadowingMembers) for each in (sent, *sent.values())):
+            return answers
+        return encode_answers(canonical)
 
 
 def _unknown_questions(sent: dict[str, Answer], questions: dict[str, AskedQuestion]) -> Iterator[Fault]:

@@ -31,6 +31,10 @@ _MISSING = ""
 #: a colon, this finds too much, which costs time and nothing else.
 _LONG_NUMBER = re.compile(rb":\s*-?(?:[0-9][0-9.]{%d}|[0-9.]+[eE])" % (DOUBLE_DIGITS + 1))
 
+_BACKSLASH = ord("\\")
+#: U+0000 as JSON writes it, which `jsonb` refuses.
+_NUL = rb"\u0000"
+
 #: What msgspec does not take as a member's name.
 _UNUSABLE_ID = re.compile(r'["\\\x00-\x1f]')
 
@@ -71,14 +75,15 @@ def _fast_path(
             row = again(answers)
             if row is None:
                 return False
-        texts = texts_of(row)
+        # Asked of the bytes, since a member that a later one of its name replaces is not in the row. One byte is
+        # found ten times as fast as six, and few rows have it.
+        if _BACKSLASH in answers and _NUL in answers:
+            return False
         # Loops in place of `all`: this is the hottest function of the package.
-        for text in texts:
+        for text in texts_of(row):
             # `strip` knows more white space than `trim` does, and returns the same object where it finds none.
             if text.strip() is not text:
                 return False
-        if "\0" in "".join(texts):
-            return False
         return not looks or _all_hold(row, looks)
 
     return is_canonical

@@ -18,21 +18,19 @@ from penstock.schemas.envelope import EnvelopeHeader
 from penstock.schemas.errors import PenstockError
 from penstock.workers.execution import Execution
 from penstock.workers.job import Dead, Postpone, Retry
-from penstock.workers.protection.retry import Verdict, judge_failure
+from penstock.workers.protection.retry import Verdict, WorthRetryingError, judge_failure
 from penstock.workers.registry import Policy, Registration
 
 #: A worker that has not been heard of for this long is taken for dead, and its jobs go to others.
 HEARTBEAT_TIMEOUT = timedelta(seconds=5)
 #: Of a million commands, how many look after dead workers' jobs: all, so that recovery is no matter of luck.
 MAINTENANCE_CHANCE = 1_000_000
+#: The note on a message of how many of its deliveries cost no attempt.
+_SPARED = "spared"
 
 
 class JobDeadError(PenstockError):
     """Raised to dramatiq when a job's outcome is dead."""
-
-
-class JobRetryError(Exception):
-    """Raised to dramatiq when a job's outcome is to be tried again."""
 
 
 def build_broker(
@@ -87,25 +85,32 @@ def _perform(execution: Execution, message: "dramatiq.Message[None] | None", pay
         payload_version=message.options["payload_version"],
         encoding=message.options["encoding"],
     )
-    attempt = int(message.options.get("retries") or 0) + 1
+    attempt = _attempts_before(message) + 1
     (outcome,) = execution.run([execution.unpack(header, bytes(payload), attempt)])
     match outcome:
         case Dead(code=code, message=told):
             raise JobDeadError(code, told)
-        case Retry(message=told):
-            raise JobRetryError(told)
+        case Retry(code=code, message=told):
+            raise WorthRetryingError(code, told)
         case Postpone(delay=delay):
             raise dramatiq.errors.Retry(delay=delay // timedelta(milliseconds=1))
 
 
+def _attempts_before(message: "dramatiq.Message[None]") -> int:
+    """Attempts that the job itself has had; dramatiq's count has those too that were not its fault."""
+    return int(message.options.get("retries") or 0) - int(message.options.get(_SPARED) or 0)
+
+
 def _retry_when(policy: Policy) -> Callable[[int, BaseException], bool]:
-    def retry_when(retries: int, error: BaseException) -> bool:
-        match judge_failure(error).verdict:
-            case Verdict.WAIT:
-                return True
-            case Verdict.RETRY:
-                return isinstance(error, dramatiq.errors.Retry) or retries < policy.max_retries
-            case Verdict.PERMANENT:
-                return False
+    def retry_when(_retries: int, error: BaseException) -> bool:
+        message = CurrentMessage.get_current_message()
+        if message is None:
+            raise RuntimeError("CurrentMessage must be among the middleware, before Retries")
+        verdict = judge_failure(error).verdict
+        if verdict is Verdict.WAIT or isinstance(error, dramatiq.errors.Retry):
+            message.options[_SPARED] = int(message.options.get(_SPARED) or 0) + 1
+            return True
+        # dramatiq has counted this attempt already.
+        return verdict is Verdict.RETRY and _attempts_before(message) <= policy.max_retries
 
     return retry_when

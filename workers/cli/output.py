@@ -14,13 +14,23 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 
 def emit(value: Mapping[str, Any], as_json: bool, tell: Callable[[], str]) -> None:
     """Print `value` as one line of JSON, or what `tell` makes of it."""
-    click.echo(json.dumps(value, ensure_ascii=False) if as_json else tell())
+    click.echo(_json(value) if as_json else tell())
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # A rejected row can hold an unpaired surrogate, which no output can; as an escape it can be told.
+        return json.dumps(value)
+    return text
 
 
 def emit_list(items: Sequence[Mapping[str, Any]], following: str | None, as_json: bool, columns: Sequence[str]) -> None:
     """Print a page of a list: `{"items": […], "next": cursor or null}`, or a table of `columns`."""
     if as_json:
-        click.echo(json.dumps({"items": list(items), "next": following}, ensure_ascii=False))
+        click.echo(_json({"items": list(items), "next": following}))
         return
     click.echo(table(items, columns))
     if following is not None:
@@ -39,7 +49,7 @@ def table(items: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
 def emit_error(error: PenstockError, as_json: bool) -> None:
     """Print an error on standard error."""
     if as_json:
-        click.echo(json.dumps({"error": error.as_dict()}, ensure_ascii=False), err=True)
+        click.echo(_json({"error": error.as_dict()}), err=True)
         return
     click.secho(f"{error.code}: {error.message}", fg="red", err=True)
     click.echo(f"  {error.remedy}", err=True)

@@ -29,12 +29,12 @@ class Partitions:
         So where making one keeps failing for a lock's sake, that is told and the work goes on.
 
         Raises:
-            PenstockError: `STORAGE_UNAVAILABLE`.
+            PenstockError: of the `STORAGE_` family.
         """
         missing = set(months) - self._known
         if not missing:
             return
-        with self._lock:
+        with self._lock, storage_errors():
             for month in sorted(missing - self._known):
                 self._make(month)
 

@@ -11,7 +11,7 @@ from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from penstock.schemas.errors import Code, PenstockError
-from penstock.workers.database.failures import StorageConflictError, storage_error
+from penstock.workers.database.failures import StorageConflictError, is_stale_plan, storage_error
 from penstock.workers.settings import WorkerSettings
 
 _log = logging.getLogger(__name__)
@@ -70,6 +70,11 @@ class Transaction:
             except Exception:
                 _log.exception("an action after a commit failed; what was committed stands")
 
+    def discard(self) -> None:
+        """Close the connection, so that nobody gets it again. For `Transactions` alone."""
+        if self._connection is not None:
+            self._connection.close()
+
     def close(self) -> None:
         """Give the connection back; an open transaction is rolled back. For `Transactions` alone."""
         if self._connection is not None:
@@ -89,7 +94,8 @@ class Transactions:
     ) -> None:
         self._pool = pool
         self._limits = {
-            "statement_timeout": settings.statement_seconds,
+            # Before PostgreSQL 17 nothing else bounds a transaction that is at work.
+            "statement_timeout": min(settings.statement_seconds, settings.transaction_seconds),
             "lock_timeout": settings.lock_seconds,
             "idle_in_transaction_session_timeout": settings.transaction_seconds,
         }
@@ -130,7 +136,15 @@ class Transactions:
             self._drop_stale(error)
             raise storage_error(error) from error
         except (psycopg.Error, TimeoutError) as error:
+            if is_stale_plan(error):
+                transaction.discard()
             raise storage_error(error) from error
+        except PenstockError as error:
+            # Work also reads through connections of the pool other than the transaction's.
+            if isinstance(error.__cause__, psycopg.OperationalError):
+                transaction.close()
+                self._drop_stale(error.__cause__)
+            raise
         finally:
             transaction.close()
         transaction.tell_committed()
@@ -154,6 +168,11 @@ class Transactions:
 
 
 def _worth_repeating(error: BaseException) -> bool:
-    return isinstance(error, StorageConflictError) or (
-        isinstance(error, PenstockError) and error.code is Code.STORAGE_UNAVAILABLE
+    if isinstance(error, StorageConflictError):
+        return True
+    # Whoever has waited in vain for a connection has waited long enough; the queue waits better than a thread.
+    return (
+        isinstance(error, PenstockError)
+        and error.code is Code.STORAGE_UNAVAILABLE
+        and not isinstance(error.__cause__, PoolTimeout)
     )

@@ -19,6 +19,9 @@ from penstock.workers.telemetry.metrics import CACHE_REQUESTS, CACHE_SIZE
 #: Reads one version of a form (the latest where None is named) in one query; None where there is none.
 LoadForm = Callable[[str, str, int | None], StoredForm | None]
 
+#: How long a pointer is believed while no event would tell that it has changed.
+DEAF_TRUST = timedelta(seconds=5)
+
 _FormName = tuple[str, str]
 
 
@@ -54,7 +57,7 @@ class FormCache:
     Args:
         load: reads a form from PostgreSQL.
         versions: how many compiled versions are kept, the least recently used going first.
-        trust: how long a pointer to the latest version is believed.
+        trust: how long a pointer to the latest version is believed while events arrive.
         enabled: False reads and compiles anew each time.
         clock: monotonic seconds.
     """
@@ -78,6 +81,7 @@ class FormCache:
         self._latest: dict[_FormName, _Pointer] = {}
         self._flights: dict[_FormName, _Flight] = {}
         self._epoch = 0
+        self._hears_events = False
 
     def get(self, tenant: str, form_id: str, version: int | None = None) -> FormVersion:
         """A version of a form, the latest if none is named.
@@ -107,6 +111,11 @@ class FormCache:
         with self._lock:
             self._epoch += 1
             self._latest.clear()
+
+    def hears_events(self, hears: bool) -> None:
+        """Say whether events arrive. While they do not, a pointer is believed for a few seconds only."""
+        self._hears_events = hears
+        self.forget_all_latest()
 
     def __len__(self) -> int:
         return len(self._versions)
@@ -160,12 +169,17 @@ class FormCache:
             self._versions[key] = compiled
             self._versions.move_to_end(key)
             while len(self._versions) > self._limit:
-                self._versions.popitem(last=False)
+                (gone_tenant, gone_form, _), _ = self._versions.popitem(last=False)
+                # A pointer goes with any version of its form, so that pointers are as few as versions.
+                self._latest.pop((gone_tenant, gone_form), None)
             if epoch == self._epoch:
                 # An event that came while we read may be newer than what we read: then ask again next time.
-                self._latest[name] = _Pointer(stored.latest_version, self._clock() + self._trust_seconds)
+                self._latest[name] = _Pointer(stored.latest_version, self._clock() + self._trust())
             CACHE_SIZE.labels("forms").set(len(self._versions))
         return compiled
+
+    def _trust(self) -> float:
+        return self._trust_seconds if self._hears_events else min(self._trust_seconds, DEAF_TRUST.total_seconds())
 
     @staticmethod
     def _compile(stored: StoredForm) -> FormVersion:

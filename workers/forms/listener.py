@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import uuid
 from datetime import timedelta
 
 import psycopg
@@ -13,21 +14,26 @@ _log = logging.getLogger(__name__)
 
 CHANNEL = "penstock_forms"
 RECONNECT_AFTER = timedelta(seconds=2)
+#: Where a pooler swallows events, that is so until somebody changes the deployment.
+ASK_AGAIN_AFTER = timedelta(minutes=1)
 #: How long a stop may go unnoticed.
 LISTEN_FOR = timedelta(milliseconds=500)
+#: How long an event to ourselves may take before we call ourselves deaf.
+ECHO_WITHIN = timedelta(seconds=2)
 
 
 class FormListener:
-    """A thread with a connection of its own (LISTEN needs a session, so not PgBouncer's transaction mode).
+    """A thread with a connection of its own.
 
-    Where it can't listen, the cache's time limit still holds, and every reconnection drops all pointers.
+    LISTEN needs a session, and a pooler in transaction mode takes the command and never delivers. So the thread first
+    sends an event to itself: only while those arrive does the cache believe its pointers for long.
     """
 
     def __init__(self, cache: FormCache, settings: WorkerSettings) -> None:
         self._cache = cache
         self._url = settings.database_url
         self._stopping = threading.Event()
-        #: Set while the thread listens; for tests and health.
+        #: Set while events arrive; for tests and health.
         self.listening = threading.Event()
         self._thread = threading.Thread(target=self._run, name="penstock-form-listener", daemon=True)
 
@@ -42,23 +48,44 @@ class FormListener:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
+            pause = RECONNECT_AFTER
             try:
-                self._listen()
+                if not self._listen():
+                    _log.warning("events of forms do not arrive: is DATABASE_URL a pooler in transaction mode?")
+                    pause = ASK_AGAIN_AFTER
             except psycopg.Error as error:
                 _log.warning("listening for form changes failed (%s); trying again", type(error).__name__)
             finally:
                 self.listening.clear()
-            self._stopping.wait(RECONNECT_AFTER.total_seconds())
+                self._cache.hears_events(False)
+            self._stopping.wait(pause.total_seconds())
 
-    def _listen(self) -> None:
+    def _listen(self) -> bool:
+        """Listen until told to stop; False at once where events do not arrive."""
         with psycopg.connect(
-            self._url, autocommit=True, application_name="penstock-form-listener", connect_timeout=5
+            self._url,
+            autocommit=True,
+            application_name="penstock-form-listener",
+            connect_timeout=5,
+            prepare_threshold=None,
         ) as connection:
             connection.execute(f"LISTEN {CHANNEL}")
-            # What changed while nobody listened is unknown, so nothing is believed.
-            self._cache.forget_all_latest()
+            if not _hears_itself(connection):
+                return False
+            # What changed while nobody listened is unknown, so nothing is believed from before.
+            self._cache.hears_events(True)
             self.listening.set()
             while not self._stopping.is_set():
                 for notice in connection.notifies(timeout=LISTEN_FOR.total_seconds()):
-                    tenant, _, form_id = notice.payload.partition("/")
-                    self._cache.forget_latest(tenant, form_id)
+                    tenant, separator, form_id = notice.payload.partition("/")
+                    if separator:
+                        self._cache.forget_latest(tenant, form_id)
+            return True
+
+
+def _hears_itself(connection: psycopg.Connection) -> bool:
+    # No form's event looks like this: theirs have a slash.
+    token = str(uuid.uuid4())
+    connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, token))
+    notices = connection.notifies(timeout=ECHO_WITHIN.total_seconds())
+    return any(notice.payload == token for notice in notices)

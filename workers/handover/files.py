@@ -1,6 +1,7 @@
 """Files of submissions: one JSON object a line, plain or gzip."""
 
 import gzip
+import json
 import shutil
 import sys
 import tempfile
@@ -72,10 +73,20 @@ class SubmissionFile:
         except msgspec.ValidationError:
             raise self._fault(number, "it is JSON, but no object {id?, submitted_at?, answers}") from None
         except (msgspec.DecodeError, RecursionError):
-            raise self._fault(number, "it is not JSON") from None
+            row = self._unusual_row(number, text)
         if len(row) > self._limits.row_bytes:
             raise self._too_large(number)
         return row
+
+    def _unusual_row(self, number: int, text: bytes) -> bytes:
+        """A row that is JSON, though with an unpaired surrogate: the worker rejects it and keeps it whole."""
+        try:
+            row = json.loads(text, parse_constant=_no_constant)
+        except (ValueError, RecursionError):
+            raise self._fault(number, "it is not JSON") from None
+        if not isinstance(row, dict):
+            raise self._fault(number, "it is JSON, but no object {id?, submitted_at?, answers}")
+        return text.strip()
 
     def _fault(self, number: int, told: str) -> InvalidInputError:
         return InvalidInputError(
@@ -88,6 +99,11 @@ class SubmissionFile:
             f"line {number} of {self.name} is over the limit of {self._limits.row_bytes:,} bytes",
             details={"line": number},
         )
+
+
+def _no_constant(name: str) -> None:
+    # Python reads NaN and Infinity; JSON has no such thing.
+    raise ValueError(name)
 
 
 @contextmanager

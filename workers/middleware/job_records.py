@@ -7,6 +7,7 @@ from uuid import UUID
 import dramatiq
 
 from penstock.producers.queue.records import JobRecord, JobRecords, JobState
+from penstock.schemas.errors import Code
 from penstock.workers.protection.retry import judge_failure
 
 
@@ -32,9 +33,19 @@ class RecordJobs(dramatiq.Middleware):
         if exception is None:
             self._note(message, JobState.DONE)
             return
+        if isinstance(exception, dramatiq.errors.Retry):
+            # Postponed: that is no failure, so there is nothing to tell of one.
+            self._note(message, JobState.SCHEDULED)
+            return
         failure = judge_failure(exception)
         state = JobState.DEAD if message.failed else JobState.SCHEDULED
         self._note(message, state, str(failure.code), failure.message)
+
+    def after_nack(self, broker: dramatiq.Broker, message: dramatiq.MessageProxy) -> None:
+        """Note a job that dramatiq put aside without an attempt, because no actor here is of its kind."""
+        if message.actor_name not in broker.actors:
+            told = f"this worker has no actor for {message.actor_name!r}"
+            self._note(message, JobState.DEAD, str(Code.JOB_UNKNOWN_KIND), told)
 
     def _note(
         self, message: dramatiq.MessageProxy, state: JobState, code: str | None = None, told: str | None = None

@@ -17,6 +17,10 @@ class Verdict(StrEnum):
     PERMANENT = "permanent"
 
 
+class WorthRetryingError(PenstockError):
+    """Raised where another attempt may succeed, whatever the code says: an actor's own judgement."""
+
+
 #: Codes of failures that lie outside the job.
 _NOT_THE_JOBS_FAULT = frozenset(
     {
@@ -27,6 +31,10 @@ _NOT_THE_JOBS_FAULT = frozenset(
         Code.STORAGE_UNAVAILABLE,
     }
 )
+
+
+#: Codes of failures that may pass, or may be the job's own doing.
+_MAY_PASS = frozenset({Code.STORAGE_TIMEOUT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,8 @@ def judge_failure(error: BaseException) -> Failure:
     """Decide by the error's type and code. An error that is none of ours may be a passing one: it is retried."""
     if not isinstance(error, PenstockError):
         return Failure(Verdict.RETRY, Code.INTERNAL_ERROR, f"the actor raised {type(error).__name__}")
+    if isinstance(error, WorthRetryingError) or error.code in _MAY_PASS:
+        return Failure(Verdict.RETRY, error.code, error.message)
     if isinstance(error, UnavailableError) or error.code in _NOT_THE_JOBS_FAULT:
         return Failure(Verdict.WAIT, error.code, error.message)
     return Failure(Verdict.PERMANENT, error.code, error.message)

@@ -13,8 +13,17 @@ from penstock.schemas.submission_batch import batch_digest
 from penstock.workers.forms.cache import FormCache, FormVersion
 from penstock.workers.job import Job
 from penstock.workers.submissions import store
+from penstock.workers.submissions.identities import Identity
 from penstock.workers.submissions.instants import unix_microseconds
-from penstock.workers.submissions.rows import Accepted, Identity, Rejected, UndecodableRowsError, judge_rows
+from penstock.workers.submissions.json_pieces import UncuttableError, object_pieces
+from penstock.workers.submissions.rows import (
+    UNDECODABLE,
+    Accepted,
+    Rejected,
+    UndecodableRowsError,
+    judge_rows,
+    raw_rows,
+)
 from penstock.workers.submissions.store import Claim, PreparedBatch
 
 
@@ -41,7 +50,7 @@ class WriteResult:
     repeated: bool = False
 
 
-_BY_KEY = attrgetter("submission_id", "submitted_us")
+_BY_INSTANT = attrgetter("submitted_us", "submission_id")
 _decode = msgspec.json.Decoder(_Wire).decode
 
 
@@ -61,11 +70,12 @@ class BatchReader:
         """
         wire = _decode_payload(job.payload)
         form = self._forms.get(job.tenant, wire.form_id, wire.form_version)
-        received_us = unix_microseconds(job.enqueued_at)
+        # A producer whose clock has not been set may live before 1970; its rows lie within bounds all the same.
+        received_us = max(0, unix_microseconds(job.enqueued_at))
         base = wire.base_batch_id or wire.batch_id
-        compact = msgspec.json.format(bytes(wire.submissions), indent=-1)
+        sent = bytes(wire.submissions)
         accepted, rejected = _judge(
-            compact, form, Identity(base, wire.first_position, received_us, wire.replays is not None)
+            sent, form, Identity(base, wire.first_position, received_us, wire.replays is not None)
         )
         rows = len(accepted) + len(rejected)
         if rows == 0:
@@ -75,9 +85,9 @@ class BatchReader:
                 Code.BATCH_TOO_LARGE,
                 f"the batch {wire.batch_id!r} has {rows:,} rows; the limit is {self._batch_size_limit:,}",
             )
-        # In the order of their keys: two transactions that meet the same rows then wait instead of deadlocking,
-        # and the index is written in its own order.
-        accepted.sort(key=_BY_KEY)
+        # In one order: two transactions that meet the same rows then wait instead of deadlocking. The instant comes
+        # first since COPY writes partition by partition; rows of one instant are in the order of the index.
+        accepted.sort(key=_BY_INSTANT)
         return PreparedBatch(
             tenant=job.tenant,
             batch_id=wire.batch_id,
@@ -88,7 +98,7 @@ class BatchReader:
             base_batch_id=base,
             batch_size=wire.batch_size,
             first_position=wire.first_position,
-            digest=batch_digest(wire.form_id, compact),
+            digest=batch_digest(wire.form_id, _compact(sent)),
             job_id=job.job_id,
             replays=wire.replays,
             received_us=received_us,
@@ -98,8 +108,8 @@ class BatchReader:
 
 
 def _decode_payload(payload: bytes) -> _Wire:
+    wire = _decode_wire(payload)
     try:
-        wire = _decode(payload)
         for name, code, what in (
             (wire.form_id, Code.FORM_ID_INVALID, "a form id"),
             (wire.batch_id, Code.BATCH_ID_INVALID, "a batch id"),
@@ -107,10 +117,6 @@ def _decode_payload(payload: bytes) -> _Wire:
             (wire.replays or wire.batch_id, Code.BATCH_ID_INVALID, "a replayed batch id"),
         ):
             require_name(name, code, what)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInputError(
-            Code.JOB_PAYLOAD_INVALID, f"the payload is no submission batch ({type(error).__name__})"
-        ) from None
     except InvalidInputError as error:
         raise InvalidInputError(Code.JOB_PAYLOAD_INVALID, error.message) from None
     numbers = (wire.form_version, wire.batch_size, wire.first_position + 1)
@@ -119,9 +125,36 @@ def _decode_payload(payload: bytes) -> _Wire:
     return wire
 
 
-def _judge(compact: bytes, form: FormVersion, identity: Identity) -> tuple[list[Accepted], list[Rejected]]:
+def _decode_wire(payload: bytes) -> _Wire:
     try:
-        return judge_rows(compact, form, identity)
+        return _decode(payload)
+    except UNDECODABLE:
+        pass
+    try:
+        # A row may be the reason, or a member of a later release: neither is a fault of the batch's head.
+        members = object_pieces(payload)
+        rows = members.pop("submissions", b"null")
+        head = (b'"%s":%s' % (name.encode(), members[name]) for name in _Wire.__struct_fields__ if name in members)
+        wire = _decode(b"{" + b",".join([*head, b'"submissions":0']) + b"}")
+    except (UncuttableError, *UNDECODABLE) as error:
+        raise InvalidInputError(
+            Code.JOB_PAYLOAD_INVALID, f"the payload is no submission batch ({type(error).__name__})"
+        ) from None
+    wire.submissions = msgspec.Raw(rows)
+    return wire
+
+
+def _compact(submissions: bytes) -> bytes:
+    """The rows without insignificant white space; where some are not JSON, without any between the rows."""
+    try:
+        return msgspec.json.format(submissions, indent=-1)
+    except UNDECODABLE:
+        return b"[" + b",".join(raw_rows(submissions)) + b"]"
+
+
+def _judge(sent: bytes, form: FormVersion, identity: Identity) -> tuple[list[Accepted], list[Rejected]]:
+    try:
+        return judge_rows(sent, form, identity)
     except UndecodableRowsError:
         raise InvalidInputError(Code.JOB_PAYLOAD_INVALID, "the payload's submissions are not a list") from None
 

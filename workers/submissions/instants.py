@@ -12,7 +12,7 @@ _MICROSECOND = dt.timedelta(microseconds=1)
 _DAY_US = dt.timedelta(days=1) // _MICROSECOND
 
 #: RFC 3339 §5.6: seconds and an offset must be there; a space may stand for the T.
-_RFC_3339 = re.compile(r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:\d{2})(\.\d+)?(?:[Zz]|([+-]\d{2}:\d{2}))\Z", re.ASCII)
+_RFC_3339 = re.compile(r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:\d{2})(\.\d+)?(?:[Zz]|([+-]\d{2}:[0-5]\d))\Z", re.ASCII)
 
 #: How far ahead of its enqueueing a submission may lie: clocks are wrong, but not by years.
 AHEAD = dt.timedelta(days=1)

@@ -87,6 +87,20 @@ def test_a_clean_row_is_the_same_object_however_it_is_written(sent: bytes) -> No
     assert RULES.check(sent) is sent
 
 
+@pytest.mark.parametrize(
+    ("sent", "canonical"),
+    [
+        pytest.param(rb'{"name":"\u0000","name":"a"}', b'{"name":"a"}', id="NUL"),
+        pytest.param(rb'{"name":"\ud800","name":"a"}', b'{"name":"a"}', id="an unpaired surrogate"),
+        pytest.param(b'{"name":"a","age":1e999999999,"age":7}', b'{"name":"a","age":7}', id="beyond numeric"),
+        pytest.param(rb'{"name":["\ud800"],"name":"a"}', b'{"name":"a"}', id="an unpaired surrogate in a list"),
+        pytest.param(rb'{"name":{"x":1,"\u0000":2},"name":"a"}', b'{"name":"a"}', id="NUL in a name"),
+    ],
+)
+def test_of_two_equal_names_the_last_counts_and_the_first_is_gone(sent: bytes, canonical: bytes) -> None:
+    assert RULES.check(sent) == canonical
+
+
 def test_of_two_equal_names_the_last_counts_where_the_first_is_right() -> None:
     (fault,) = RULES.check(b'{"name":"a","age":7,"age":-5}')
     assert fault[:2] == ("age", Code.ANSWER_NUMBER_RANGE)

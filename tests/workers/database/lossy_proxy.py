@@ -29,7 +29,9 @@ class LossyProxy:
         host, _, _ = parts.netloc.rpartition("@")
         port = self._server.server_address[1]
         #: As `url`, by way of the proxy. TLS would hide the answers from it.
-        self.url = parts._replace(netloc=f"{host}@127.0.0.1:{port}", query="sslmode=disable&gssencmode=disable").geturl()
+        self.url = parts._replace(
+            netloc=f"{host}@127.0.0.1:{port}", query="sslmode=disable&gssencmode=disable"
+        ).geturl()
 
     def _serve(self, client: socket.socket) -> None:
         with socket.create_connection(self._target) as server:

@@ -52,3 +52,21 @@ def test_the_rows_are_there_once(parts: Parts, proxy: LossyProxy, database: Data
     assert database.value("SELECT count(*) FROM penstock.submissions WHERE batch_id = 'lost'") == 50
     ledger = "SELECT stored, rejected, duplicates FROM penstock.submission_batches WHERE batch_id = 'lost'"
     assert database.query(ledger) == [(50, 0, 0)]
+
+
+def test_with_every_idle_connection_cut_a_batch_and_its_form_get_through(
+    database: Database, settings: WorkerSettings
+) -> None:
+    """The form is read through a connection of its own: it must not meet one dead connection after another."""
+    with psycopg.connect(database.admin_url) as connection:
+        apply_form(connection, "acme", "f", FORM)
+    roomy = settings.model_copy(update={"pool_min": 8, "pool_max": 8})
+    with open_pool(roomy, "penstock-cut-test") as pool:
+        pool.wait(10)
+        execution = assemble(roomy, pool).execution
+        cut = database.query(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'penstock-cut-test'"
+        )
+        assert cut == [(True,)] * 8
+        (outcome,) = execution.run([job("after-the-cut", 3)])
+    assert outcome == Done(counts={"stored": 3, "rejected": 0, "duplicates": 0})

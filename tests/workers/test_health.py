@@ -1,0 +1,95 @@
+"""Each check of `penstock health`, failing for real."""
+
+import socket
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+
+from penstock.workers.health import Check, check_all, is_healthy
+from penstock.workers.settings import WorkerSettings
+from tests.conftest import BlankDatabase
+
+SECRET = "hunter2-the-password"
+
+
+def failed(settings: WorkerSettings, **changes: Any) -> dict[str, str | None]:
+    """The codes of the checks that fail under changed settings, by check; each tells a remedy and no secret."""
+    checks = check_all(settings.model_copy(update=changes))
+    assert [check.name for check in checks] == ["postgresql", "schema", "redis", "queues"]
+    assert is_healthy(checks) == all(check.code is None for check in checks)
+    for check in checks:
+        assert check.healthy == (check.code is None) == (check.remedy is None)
+        assert check.told
+        assert check.seconds < 10
+        assert SECRET not in str(check.as_dict())
+    return {check.name: check.code for check in checks if check.code is not None}
+
+
+@pytest.fixture
+def nobody() -> int:
+    """A port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as closed_soon:
+        return int(closed_soon.getsockname()[1])
+
+
+def test_a_healthy_deployment_is_healthy(settings: WorkerSettings) -> None:
+    assert failed(settings) == {}
+
+
+def test_postgresql_is_away(settings: WorkerSettings, nobody: int) -> None:
+    url = f"postgresql://u:{SECRET}@127.0.0.1:{nobody}/x"
+    both = {"postgresql": "STORAGE_UNAVAILABLE", "schema": "STORAGE_UNAVAILABLE"}
+    assert failed(settings, database_url=url) == both
+
+
+def test_postgresql_refuses_the_password(settings: WorkerSettings) -> None:
+    parts = urlsplit(settings.database_url)
+    url = parts._replace(netloc=f"penstock_app:{SECRET}@{parts.netloc.rpartition('@')[2]}").geturl()
+    both = {"postgresql": "STORAGE_PERMISSION_DENIED", "schema": "STORAGE_PERMISSION_DENIED"}
+    assert failed(settings, database_url=url) == both
+
+
+def test_there_is_no_schema(settings: WorkerSettings, blank_database: BlankDatabase) -> None:
+    assert failed(settings, database_url=blank_database.admin_url) == {"schema": "STORAGE_SCHEMA_OUTDATED"}
+
+
+def test_redis_is_away(settings: WorkerSettings, nobody: int) -> None:
+    both = {"redis": "QUEUE_UNAVAILABLE", "queues": "QUEUE_UNAVAILABLE"}
+    assert failed(settings, redis_url=f"redis://:{SECRET}@127.0.0.1:{nobody}/0") == both
+
+
+def test_redis_refuses_the_password(settings: WorkerSettings) -> None:
+    parts = urlsplit(settings.redis_url)
+    url = parts._replace(netloc=f":{SECRET}@{parts.netloc.rpartition('@')[2]}").geturl()
+    assert failed(settings, redis_url=url) == {"redis": "QUEUE_REFUSED", "queues": "QUEUE_REFUSED"}
+
+
+def test_a_key_of_a_queue_is_something_else(settings: WorkerSettings) -> None:
+    namespace = f"{settings.namespace}-taken"
+    with redis.Redis.from_url(settings.redis_url) as client:
+        client.set(f"{namespace}:submissions", "no list")
+    assert failed(settings, namespace=namespace) == {"queues": "QUEUE_REFUSED"}
+
+
+def test_the_queues_tell_how_many_jobs_are_ready(settings: WorkerSettings) -> None:
+    namespace = f"{settings.namespace}-counted"
+    with redis.Redis.from_url(settings.redis_url) as client:
+        client.rpush(f"{namespace}:submissions", *range(1_234))
+    (told,) = [
+        one.told for one in check_all(settings.model_copy(update={"namespace": namespace})) if one.name == "queues"
+    ]
+    assert told == "submissions 1,234 ready"
+
+
+@pytest.mark.parametrize(
+    ("check", "members"),
+    [
+        (Check("redis", True, "fine", 0.01), {"name", "healthy", "message", "seconds"}),
+        (Check("redis", False, "m", 0.01, "C", "r"), {"name", "healthy", "message", "seconds", "code", "remedy"}),
+    ],
+    ids=["healthy", "failed"],
+)
+def test_a_check_as_json(check: Check, members: set[str]) -> None:
+    assert set(check.as_dict()) == members

@@ -7,7 +7,7 @@ Each round measures both, in alternation, on the same servers with fsync on:
 * `penstock`: a producer cuts the rows into batches and enqueues them; worker processes decode, judge, claim and store
   them; the clock runs from the first row read to the last batch committed.
 
-`python -m benchmarks.ingest [--rounds N] [--rows N] [--workers N] [--json]`
+`python -m benchmarks.ingest [--rounds N] [--rows N] [--workers N] [--threads N] [--json]`
 """
 
 import argparse
@@ -55,6 +55,7 @@ class Options:
     rounds: int
     rows: int
     workers: int
+    threads: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ def worker_processes(environment: dict[str, str], count: int) -> Iterator[None]:
 
 
 @contextmanager
-def servers() -> Iterator[tuple[str, dict[str, str]]]:
+def servers(threads: int) -> Iterator[tuple[str, dict[str, str]]]:
     """PostgreSQL and Valkey of this run's own: a superuser's URL, and a worker's environment."""
     with ExitStack() as stack:
         home = Home(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="penstock-bench-"))))
@@ -165,14 +166,14 @@ def servers() -> Iterator[tuple[str, dict[str, str]]]:
                 "PATH": os.environ["PATH"],
                 "DATABASE_URL": urls.app,
                 "REDIS_URL": redis_url,
-                "PENSTOCK_LOG_LEVEL": "info",
+                "PENSTOCK_WORKER_THREADS": str(threads),
             },
         )
 
 
 def measure(options: Options) -> list[Round]:
     """Run the rounds; one round before them warms up and is not counted."""
-    with servers() as (admin_url, environment):
+    with servers(options.threads) as (admin_url, environment):
         settings = WorkerSettings.from_environment(environment)
         rows = read_rows(settings, options.rows)
         with psycopg.connect(admin_url) as connection:
@@ -197,9 +198,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="worker processes (one a core)")
+    parser.add_argument("--threads", type=int, default=WorkerSettings.model_fields["threads"].default)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    rounds = measure(Options(arguments.rounds, arguments.rows, arguments.workers))
+    rounds = measure(Options(arguments.rounds, arguments.rows, arguments.workers, arguments.threads))
     ratio = statistics.median(each.ratio for each in rounds)
     if arguments.json:
         told = {"rounds": [{"copy": each.copy, "penstock": each.penstock} for each in rounds], "ratio": ratio}

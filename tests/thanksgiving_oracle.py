@@ -4,13 +4,18 @@ Written straight from the rules for answers, for the types that this form has: t
 boolean and checkbox without options. It imports none of the product's rules and shares no code with them.
 """
 
-import gzip
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-FOLDER = Path(__file__).parent / "data" / "thanksgiving-2015"
+#: `form.json` and `submissions.jsonl` of the poll (FiveThirtyEight, CC BY 4.0). The project does not hold them.
+FOLDER = Path(
+    os.environ.get("PENSTOCK_TEST_POLL") or Path(__file__).parents[2] / "shared" / "data" / "thanksgiving-2015"
+)
+IS_HERE = (FOLDER / "form.json").is_file()
+WHY_NOT = f"the Thanksgiving poll is not at {FOLDER}: set PENSTOCK_TEST_POLL to the folder that has it"
 
 #: The characters with the Unicode property White_Space, by number.
 _WHITE_SPACE = {*range(0x09, 0x0E), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F}
@@ -36,7 +41,7 @@ def form() -> dict[str, Any]:
 
 def sent_rows() -> Iterator[dict[str, Any]]:
     """The answers of each row in the order of the file."""
-    with gzip.open(FOLDER / "submissions.jsonl.gz", "rt", encoding="utf-8") as lines:
+    with (FOLDER / "submissions.jsonl").open(encoding="utf-8") as lines:
         for line in lines:
             yield json.loads(line)["answers"]
 

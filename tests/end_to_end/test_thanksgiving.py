@@ -10,6 +10,8 @@ from penstock.schemas.identity import SubmissionIds
 from tests import thanksgiving_oracle as oracle
 from tests.system import Database, Penstock, Run, WorkerProcess
 
+pytestmark = pytest.mark.skipif(not oracle.IS_HERE, reason=oracle.WHY_NOT)
+
 FORM_ID = "thanksgiving-2015"
 BATCH_ROWS = 100
 

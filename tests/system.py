@@ -26,7 +26,6 @@ from penstock.workers.settings import WorkerSettings
 from tests.servers import ADMIN_URL
 
 BIN = Path(sys.executable).parent
-DATA = Path(__file__).parent / "data"
 #: A worker that has done nothing by then does not work.
 PATIENCE_SECONDS = 60.0
 

@@ -26,7 +26,7 @@ class FormListener:
     """A thread with a connection of its own.
 
     LISTEN needs a session, and a pooler in transaction mode takes the command and never delivers. So the thread first
-    sends an event to itself: only while those arrive does the cache believe its pointers for long.
+    has an event sent to itself: only while events arrive does the cache believe its pointers for long.
     """
 
     def __init__(self, cache: FormCache, settings: WorkerSettings) -> None:
@@ -62,15 +62,9 @@ class FormListener:
 
     def _listen(self) -> bool:
         """Listen until told to stop; False at once where events do not arrive."""
-        with psycopg.connect(
-            self._url,
-            autocommit=True,
-            application_name="penstock-form-listener",
-            connect_timeout=5,
-            prepare_threshold=None,
-        ) as connection:
+        with self._connect() as connection:
             connection.execute(f"LISTEN {CHANNEL}")
-            if not _hears_itself(connection):
+            if not self._hears(connection):
                 return False
             # What changed while nobody listened is unknown, so nothing is believed from before.
             self._cache.hears_events(True)
@@ -82,10 +76,20 @@ class FormListener:
                         self._cache.forget_latest(tenant, form_id)
             return True
 
+    def _hears(self, connection: psycopg.Connection) -> bool:
+        """Whether an event from another session comes while this one is idle: a pooler passes on none of those."""
+        # No form's event looks like this: theirs have a slash.
+        token = str(uuid.uuid4())
+        with self._connect() as other:
+            other.execute("SELECT pg_notify(%s, %s)", (CHANNEL, token))
+        notices = connection.notifies(timeout=ECHO_WITHIN.total_seconds())
+        return any(notice.payload == token for notice in notices)
 
-def _hears_itself(connection: psycopg.Connection) -> bool:
-    # No form's event looks like this: theirs have a slash.
-    token = str(uuid.uuid4())
-    connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, token))
-    notices = connection.notifies(timeout=ECHO_WITHIN.total_seconds())
-    return any(notice.payload == token for notice in notices)
+    def _connect(self) -> psycopg.Connection:
+        return psycopg.connect(
+            self._url,
+            autocommit=True,
+            application_name="penstock-form-listener",
+            connect_timeout=5,
+            prepare_threshold=None,
+        )

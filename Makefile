@@ -31,7 +31,7 @@ lint: setup ## Check the style, the types and the layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 format: setup ## Put the code into its style
 	$(BIN)/ruff format .

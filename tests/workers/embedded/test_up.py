@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,10 +49,12 @@ raise SystemExit(status)
 #: The supervisor's tests need no server: nobody connects to these.
 ELSEWHERE = {"DATABASE_URL": "postgresql://user:hidden@db.test/x", "REDIS_URL": "redis://redis.test/0"}
 
-POLITE = "python -c 'import os,signal; print(os.getpid(),flush=True); signal.pause()'"
+#: A bare Debian has no program named `python`.
+PYTHON = shlex.quote(sys.executable)
+POLITE = f"{PYTHON} -c 'import os,signal; print(os.getpid(),flush=True); signal.pause()'"
 #: `exec` because a compound statement can't follow on one line.
 STUBBORN = (
-    "python -c 'import os, signal; signal.pthread_sigmask(signal.SIG_BLOCK, [15]); print(os.getpid(), flush=True);"
+    f"{PYTHON} -c 'import os, signal; signal.pthread_sigmask(signal.SIG_BLOCK, [15]); print(os.getpid(), flush=True);"
     ' exec("while signal.sigwait([15]): print(\\"no\\", flush=True)")\''
 )
 
@@ -81,7 +85,7 @@ def test_a_signal_stops_all(up: Start, number: signal.Signals) -> None:
 
 
 def test_servers_of_ones_own_are_migrated_and_passed_on_and_not_told(up: Start) -> None:
-    tell = 'python -c \'import os; print(os.environ["DATABASE_URL"], os.environ["REDIS_URL"])\''
+    tell = PYTHON + ' -c \'import os; print(os.environ["DATABASE_URL"], os.environ["REDIS_URL"])\''
     script = up(f"tell: {tell}\n")
     script.wait_for("migrate db.test/x")
     script.wait_for(f"tell | {ELSEWHERE['DATABASE_URL']} {ELSEWHERE['REDIS_URL']}")
@@ -89,7 +93,7 @@ def test_servers_of_ones_own_are_migrated_and_passed_on_and_not_told(up: Start) 
 
 
 def test_a_process_that_dies_is_started_again(up: Start) -> None:
-    script = up(f"one: {POLITE}\ntwo: python -c 'raise SystemExit(3)'\n")
+    script = up(f"one: {POLITE}\ntwo: {PYTHON} -c 'raise SystemExit(3)'\n")
     first = pid_of(script, "one")
     script.wait_for("two ended with exit code 3; it is started again in 1 s")
     os.kill(first, signal.SIGKILL)
@@ -139,7 +143,7 @@ def test_a_failure_of_on_ready_stops_everything_and_is_told(up: Start) -> None:
 
 
 def test_a_reader_that_is_gone_stops_everything(tmp_path: Path) -> None:
-    talk = "one: python -c 'while True: print(1)'\n"
+    talk = f"one: {PYTHON} -c 'while True: print(1)'\n"
     command = python(UP, tmp_path / "home", talk, json.dumps({"environment": ELSEWHERE}))
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None

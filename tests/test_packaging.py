@@ -5,9 +5,13 @@ import sys
 import textwrap
 import venv
 import zipfile
+from collections.abc import Iterable
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 
@@ -65,8 +69,8 @@ def service(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(folder / "venv", with_pip=False, symlinks=True)
     (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
     zipfile.ZipFile(wheel).extractall(site)
-    for distribution in BASE:
-        link_distribution(distribution, site)
+    for name in with_dependencies(BASE):
+        link_distribution(name, site)
     (folder / "schemas").mkdir()
     (folder / "schemas" / "__init__.py").touch()
     (folder / "schemas" / "answers.py").write_text("def answers() -> dict[str, str]:\n    return {'q': 'a'}\n")
@@ -74,14 +78,30 @@ def service(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-#: What `pip install penstock` brings, and what that brings.
-BASE = ("dramatiq", "redis", "pydantic", "pydantic-core", "annotated-types", "typing-extensions", "typing-inspection")
+#: What `pip install penstock` asks for.
+BASE = ("dramatiq", "redis", "pydantic")
+
+
+def with_dependencies(names: Iterable[str]) -> set[str]:
+    """These distributions and all that they need on this interpreter, without extras."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = canonicalize_name(waiting.pop())
+        if name not in found:
+            found.add(name)
+            needs = [Requirement(need) for need in distribution(name).requires or ()]
+            waiting += [need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
+    return found
+
+
+def test_the_base_install_asks_for_three_packages() -> None:
+    needs = [Requirement(need) for need in distribution("penstock").requires or ()]
+    assert {need.name for need in needs if need.marker is None} == set(BASE)
 
 
 def link_distribution(name: str, site: Path) -> None:
     """Put an installed distribution into another environment, by links."""
-    from importlib.metadata import distribution  # noqa: PLC0415
-
     found = distribution(name)
     for top in {Path(str(file)).parts[0] for file in found.files or ()} - {"..", "__pycache__"}:
         (site / top).symlink_to(Path(str(found.locate_file(top))))

@@ -174,8 +174,13 @@ def test_no_server_is_named_and_none_runs_here(penstock: Penstock) -> None:
 
 
 def test_all_faults_of_the_settings_at_once(penstock: Penstock) -> None:
-    run = penstock("worker", "--json", env={"PENSTOCK_WORKER_THREADS": "0", "PENSTOCK_FORM_CACHE": "maybe"})
-    assert run.code in (1, 2)
+    wrong: dict[str, str | None] = {"PENSTOCK_WORKER_THREADS": "0", "PENSTOCK_FORM_CACHE": "maybe"}
+    run = penstock("health", "--json", env=wrong)
+    refused(run, "CONFIG_INVALID")
+    assert set(run.error["details"]["settings"]) == set(wrong)
+    worker = penstock("worker", env=wrong)
+    assert worker.code == 1
+    assert all(name in worker.err for name in wrong)
 
 
 def test_a_person_reads_code_message_and_remedy(penstock: Penstock) -> None:

@@ -28,7 +28,9 @@ def test_a_database_without_a_schema(penstock: Penstock, at_blank: dict[str, str
         assert "Traceback" not in run.err
 
 
-def test_migrating_by_the_command(penstock: Penstock, at_blank: dict[str, str | None]) -> None:
+def test_migrating_by_the_command(penstock: Penstock, at_blank: dict[str, str | None], tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_bytes(ROW)
     pending = penstock("migrate", "status", "--json", env=at_blank).json["items"]
     assert {item["state"] for item in pending} == {"pending"}
     applied = penstock("migrate", "up", "--json", env=at_blank).json["applied"]
@@ -40,9 +42,11 @@ def test_migrating_by_the_command(penstock: Penstock, at_blank: dict[str, str | 
     assert asked.code != 0
     reverted = penstock("migrate", "down", "--to", str(last - 1), "--yes", "--json", env=at_blank).json["reverted"]
     assert [item["version"] for item in reverted] == [last]
-    outdated = penstock("submit", "f", FORM_FILE, "--wait", "--json", env=at_blank)
-    assert outdated.code == 1
-    assert penstock("health", "--json", env=at_blank).code == 1
+    outdated = penstock("submit", "f", rows, "--wait", "--json", env=at_blank)
+    assert (outdated.code, outdated.error["code"]) == (1, "STORAGE_SCHEMA_OUTDATED")
+    ill = penstock("health", "--json", env=at_blank)
+    assert ill.code == 1
+    assert [check["code"] for check in ill.json["checks"] if not check["healthy"]] == ["STORAGE_SCHEMA_OUTDATED"]
     assert penstock("migrate", "up", "--json", env=at_blank).code == 0
     assert penstock("health", "--json", env=at_blank).code == 0
 

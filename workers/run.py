@@ -58,9 +58,11 @@ class Parts:
 def assemble(settings: WorkerSettings, pool: "ConnectionPool[psycopg.Connection]") -> Parts:
     """Wire the parts around a pool; nothing connects yet."""
     transactions = Transactions(pool, settings)
+    # A form is read within a delivery's tries: tries of its own would multiply them while PostgreSQL is away.
+    reads = Transactions(pool, settings, tries=1)
 
     def load(tenant: str, form_id: str, version: int | None) -> StoredForm | None:
-        return transactions.run(lambda transaction: find_form(transaction.connection, tenant, form_id, version))
+        return reads.run(lambda transaction: find_form(transaction.connection, tenant, form_id, version))
 
     forms = FormCache(
         load,

@@ -91,7 +91,9 @@ class Transactions:
         pool: "ConnectionPool[psycopg.Connection]",
         settings: WorkerSettings,
         sleep: Callable[[float], None] = tenacity.nap.sleep,
+        tries: int = TRIES,
     ) -> None:
+        self._tries = tries
         self._pool = pool
         self._limits = {
             # Before PostgreSQL 17 nothing else bounds a transaction that is at work.
@@ -116,7 +118,7 @@ class Transactions:
         """
         wait = tenacity.wait_exponential(multiplier=FIRST_WAIT.total_seconds()) + tenacity.wait_random(0, 0.1)
         for attempt in tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(TRIES),
+            stop=tenacity.stop_after_attempt(self._tries),
             wait=wait,
             retry=tenacity.retry_if_exception(_worth_repeating),
             sleep=self._sleep,

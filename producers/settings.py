@@ -11,7 +11,7 @@ from penstock.schemas.errors import Code, InvalidInputError
 from penstock.schemas.limits import Limits
 from penstock.schemas.names import DEFAULT_TENANT, Name
 
-REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://")
 
 #: The shortest and longest prefix of Redis keys make sense to a person who reads them.
 Namespace = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
@@ -62,7 +62,10 @@ class ProducerSettings(Settings):
     """What a producer needs to know."""
 
     redis_url: str = Field(
-        alias="REDIS_URL", repr=False, description="where the queues are: `redis://`, `rediss://` or `unix://`"
+        alias="REDIS_URL",
+        repr=False,
+        description="where the queues are: `redis://`, `rediss://` (TLS), `unix://`, or"
+        " `redis+sentinel://host:port,host2:port2/service/db` (`rediss+sentinel://`)",
     )
     namespace: Namespace = Field(
         default="penstock", alias="PENSTOCK_NAMESPACE", description="prefix of every Redis key"
@@ -80,6 +83,26 @@ class ProducerSettings(Settings):
         default=Limits().message_bytes,
         alias="PENSTOCK_MESSAGE_BYTES_LIMIT",
         description="bytes of one job's payload before compression",
+    )
+
+    idempotency_seconds: Annotated[int, Field(ge=600, le=366 * 86_400)] = Field(
+        default=7 * 86_400,
+        alias="PENSTOCK_IDEMPOTENCY_SECONDS",
+        description="how long a finished job with an idempotency key is known, so that a resend adds nothing",
+    )
+    record_seconds: Annotated[int, Field(ge=600, le=366 * 86_400)] = Field(
+        default=3_600,
+        alias="PENSTOCK_RECORD_SECONDS",
+        description="how long a finished job without a key is known",
+    )
+    replica_acks: Annotated[int, Field(ge=0, le=10)] = Field(
+        default=0,
+        alias="PENSTOCK_REPLICA_ACKS",
+        description="replicas that must confirm a job before its producer is told that it is enqueued",
+    )
+    # Redis has to answer within 5 s, waiting included.
+    replica_ack_seconds: Annotated[float, Field(gt=0, le=4)] = Field(
+        default=0.5, alias="PENSTOCK_REPLICA_ACK_SECONDS", description="how long to wait for them"
     )
 
     @property

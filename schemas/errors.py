@@ -40,12 +40,21 @@ class Code(StrEnum):
     FORM_NOT_FOUND = "FORM_NOT_FOUND"
     FORM_VERSION_NOT_FOUND = "FORM_VERSION_NOT_FOUND"
     INTERNAL_ERROR = "INTERNAL_ERROR"
+    JOB_CONFLICT = "JOB_CONFLICT"
     JOB_DEADLINE_EXCEEDED = "JOB_DEADLINE_EXCEEDED"
     JOB_NOT_FOUND = "JOB_NOT_FOUND"
     JOB_PAYLOAD_INVALID = "JOB_PAYLOAD_INVALID"
+    JOB_POISON = "JOB_POISON"
+    JOB_TIME_LIMIT = "JOB_TIME_LIMIT"
+    JOB_UNACCOUNTED = "JOB_UNACCOUNTED"
     JOB_UNKNOWN_KIND = "JOB_UNKNOWN_KIND"
+    QUEUE_LAYOUT_NEWER = "QUEUE_LAYOUT_NEWER"
+    QUEUE_NOT_CONFIRMED = "QUEUE_NOT_CONFIRMED"
+    QUEUE_NOT_FOUND = "QUEUE_NOT_FOUND"
+    QUEUE_OUT_OF_MEMORY = "QUEUE_OUT_OF_MEMORY"
     QUEUE_REFUSED = "QUEUE_REFUSED"
     QUEUE_UNAVAILABLE = "QUEUE_UNAVAILABLE"
+    QUEUE_UNSAFE = "QUEUE_UNSAFE"
     REQUEST_FILE_INVALID = "REQUEST_FILE_INVALID"
     REQUEST_FILE_NOT_FOUND = "REQUEST_FILE_NOT_FOUND"
     REQUEST_TENANT_INVALID = "REQUEST_TENANT_INVALID"
@@ -224,6 +233,10 @@ CATALOGUE: Mapping[Code, Documentation] = {
     Code.INTERNAL_ERROR: Documentation(
         "A fault of Penstock itself.", "Report it with the log line of the same time; nothing was lost."
     ),
+    Code.JOB_CONFLICT: Documentation(
+        "A job id or idempotency key is known with another payload.",
+        "Send the payload that was sent first, or use a new key.",
+    ),
     Code.JOB_DEADLINE_EXCEEDED: Documentation(
         "A job was waiting longer than its deadline allows.", "See what held it, then requeue it."
     ),
@@ -232,9 +245,35 @@ CATALOGUE: Mapping[Code, Documentation] = {
         "A job's payload does not fit the schema of its kind.",
         "Correct the producer by the exported JSON Schema, then enqueue again.",
     ),
+    Code.JOB_POISON: Documentation(
+        "A job was running each time its worker died, as often as PENSTOCK_POISON_LIMIT allows.",
+        "See what the workers died of (memory, a crash in C code), mend it, then requeue the job.",
+    ),
+    Code.JOB_TIME_LIMIT: Documentation(
+        "An attempt took longer than its kind allows and was interrupted.",
+        "Nothing at first: the job is retried. If it dies of this, make the job smaller or its kind's limit longer.",
+    ),
+    Code.JOB_UNACCOUNTED: Documentation(
+        "A job is in no place or in two: Redis was changed by something else than Penstock, or lost what it had.",
+        "See the jobs that penstock reconcile names, and docs/operations.md; what came through the outbox and is gone"
+        " from Redis is enqueued again by itself.",
+    ),
     Code.JOB_UNKNOWN_KIND: Documentation(
         "No worker of this release knows the job's kind.",
         "Deploy a worker that has it, or correct the producer.",
+    ),
+    Code.QUEUE_LAYOUT_NEWER: Documentation(
+        "A queue in Redis has the layout of a later release.",
+        "Deploy the later release everywhere, or give this one a PENSTOCK_NAMESPACE of its own.",
+    ),
+    Code.QUEUE_NOT_CONFIRMED: Documentation(
+        "Redis took the job, and no replica confirmed it in time: a failover now could lose it.",
+        "Send it again with the same id or key; it is not run twice.",
+    ),
+    Code.QUEUE_NOT_FOUND: Documentation("There is no queue of that name.", "See: penstock queue list."),
+    Code.QUEUE_OUT_OF_MEMORY: Documentation(
+        "Redis is at its memory limit and takes no new job; what is queued is still worked off.",
+        "Send it again later; add workers or memory, or see what fills Redis.",
     ),
     Code.QUEUE_REFUSED: Documentation(
         "Redis refused the command (out of memory, read-only replica, no rights).",
@@ -243,6 +282,10 @@ CATALOGUE: Mapping[Code, Documentation] = {
     Code.QUEUE_UNAVAILABLE: Documentation(
         "Redis does not answer.",
         "Start Redis or correct REDIS_URL, then run the same call again: ids make it safe.",
+    ),
+    Code.QUEUE_UNSAFE: Documentation(
+        "Redis is set up so that it may drop jobs: keys are evicted, or nothing is written to disk.",
+        "Set maxmemory-policy noeviction and appendonly yes, or PENSTOCK_REDIS_CHECK=warn to accept the risk.",
     ),
     Code.REQUEST_FILE_INVALID: Documentation(
         "A file can't be read as what it should be; the message names the line.",

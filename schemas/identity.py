@@ -1,7 +1,8 @@
 """Who is who: the ids that Penstock derives, the same in every process and every language.
 
-All are UUIDs of version 5 (RFC 9562 §5.5) below one fixed root; in the names that they are made of, `/` parts
-what can't hold one.
+All are derived below one fixed root. Those of forms and submissions are UUIDs of version 5 (RFC 9562 §5.5); those of
+jobs are of version 8 (§5.8) and made by SHA-256, which PostgreSQL has built in and SHA-1 is not: SQL derives the same.
+In the names that they are made of, `/` parts what can't hold one.
 """
 
 import hashlib
@@ -15,8 +16,13 @@ _CANONICAL_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{
 
 
 def job_id(tenant: str, kind: str, idempotency_key: str) -> uuid.UUID:
-    """The id of the job that `idempotency_key` names: the same key gives the same job."""
-    return uuid.uuid5(ROOT, f"job/{tenant}/{kind}/{idempotency_key}")
+    """The id of the job that `idempotency_key` names: the same key gives the same job.
+
+    The first 16 bytes of SHA-256 of the root's 16 bytes and the name, with the bits of version and variant set.
+    """
+    digest = hashlib.sha256(ROOT.bytes + f"job/{tenant}/{kind}/{idempotency_key}".encode()).digest()
+    head, tail = int.from_bytes(digest[:8]) & ~0xF000 | 0x8000, int.from_bytes(digest[8:16]) & (1 << 62) - 1 | 1 << 63
+    return uuid.UUID(int=head << 64 | tail)
 
 
 def form_namespace(tenant: str, form_id: str) -> uuid.UUID:

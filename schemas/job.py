@@ -31,6 +31,8 @@ class Payload(BaseModel):
     queue: ClassVar[Queue]
     #: Raised when the payload's shape changes; workers read every version that was ever sent.
     payload_version: ClassVar[int] = 1
+    #: What a producer is told whose idempotency key is known with another payload.
+    conflict_code: ClassVar[Code] = Code.JOB_CONFLICT
 
     def __init_subclass__(cls, *, kind: str = "", queue: Queue | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -64,6 +66,7 @@ class EncodedPayload:
     payload_version: int
     body: bytes
     idempotency_key: str | None
+    conflict_code: Code = Code.JOB_CONFLICT
 
     def __repr__(self) -> str:
         return f"<{self.kind} of {len(self.body)} bytes>"
@@ -83,7 +86,14 @@ def encoded_payload(
             f"the job {idempotency_key or payload_type.kind!r} has {len(body):,} bytes;"
             f" the limit is {limits.message_bytes:,}",
         )
-    return EncodedPayload(payload_type.kind, payload_type.queue, payload_type.payload_version, body, idempotency_key)
+    return EncodedPayload(
+        kind=payload_type.kind,
+        queue=payload_type.queue,
+        payload_version=payload_type.payload_version,
+        body=body,
+        idempotency_key=idempotency_key,
+        conflict_code=payload_type.conflict_code,
+    )
 
 
 def job_kinds() -> Mapping[str, type[Payload]]:

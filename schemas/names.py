@@ -22,6 +22,8 @@ class Queue(StrEnum):
     """The queues of Penstock."""
 
     SUBMISSIONS = "submissions"
+    POSTS = "posts"
+    PUBLISHING = "publishing"
 
 
 def require_name(value: str, code: Code, what: str) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -37,6 +37,8 @@ class Submission(BaseModel):
 
 class WriteSubmissionBatch(Payload, kind="submission_batch.write", queue=Queue.SUBMISSIONS):
     """Check each row by the form's rules, store the good ones, keep the rest as rejections: once."""
+
+    conflict_code: ClassVar[Code] = Code.BATCH_CONFLICT
 
     form_id: Name
     batch_id: Name = Field(description="with the tenant, the batch's identity: the same id is the same work")

@@ -1,17 +1,33 @@
 """Derived ids are the same everywhere and for ever: golden values, and uuid's own derivation."""
 
+import hashlib
 import uuid
 
 import pytest
 
-from penstock.schemas.identity import SubmissionIds, form_namespace, job_id, parse_uuid, uuid7_unix_ms
+from penstock.schemas.identity import ROOT, SubmissionIds, form_namespace, job_id, parse_uuid, uuid7_unix_ms
 
 
 def test_derived_ids_never_change() -> None:
     ids = SubmissionIds("default", "strikes")
-    assert job_id("default", "submission_batch.write", "b-0001") == uuid.UUID("7ebbd198-b90d-5bd6-9a5c-38326457fa05")
+    assert job_id("default", "submission_batch.write", "b-0001") == uuid.UUID("11e68547-3ad0-80ad-9324-8f842ba3c660")
     assert uuid.UUID(bytes=ids.of_external("row-1")) == uuid.UUID("d4077d4f-f202-5547-8ff9-c8cfd1ede004")
     assert uuid.UUID(bytes=ids.of_positions("b")(41)) == uuid.UUID("b8f0da7d-6807-5b63-b758-5b57e6a97095")
+
+
+@pytest.mark.parametrize("name", ["b-0001", "", "é/x", "k" * 200])
+def test_the_id_of_a_job_is_a_sha_256_in_the_shape_of_a_uuid(name: str) -> None:
+    """As SQL derives it: sixteen bytes of the hash, with the bits of version 8 and of the variant set."""
+    made = job_id("acme", "kind", name)
+    hashed = hashlib.sha256(ROOT.bytes + f"job/acme/kind/{name}".encode()).digest()[:16]
+    assert (made.version, made.variant) == (8, uuid.RFC_4122)
+    differing = made.int ^ int.from_bytes(hashed)
+    assert differing & ~(0xF << 76 | 0x3 << 62) == 0
+
+
+def test_jobs_of_other_tenants_kinds_and_keys_are_other_jobs() -> None:
+    made = {job_id(tenant, kind, key) for tenant in ("a", "b") for kind in ("k", "l") for key in ("1", "2")}
+    assert len(made) == 8
 
 
 def test_derivation_is_uuid5_of_the_forms_namespace() -> None:

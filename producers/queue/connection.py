@@ -1,37 +1,116 @@
 """The connection to Redis, and its errors in our words."""
 
-from collections.abc import Iterator
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.connection import ConnectionPool, UnixDomainSocketConnection
 from redis.retry import Retry
 
-from penstock.schemas.errors import Code, InvalidInputError, PenstockError, UnavailableError
+from penstock.producers.queue.address import Address, parse_address
+from penstock.producers.queue.sentinel import master_pool
+from penstock.schemas.errors import Code, PenstockError, UnavailableError
 
 CONNECT_TIMEOUT = timedelta(seconds=2)
 ANSWER_TIMEOUT = timedelta(seconds=5)
 #: Replays of one command after a broken connection; every step of ours is safe to replay.
 REPLAYS = 3
+#: The same where Sentinels name a new master some seconds after the old one was lost: some 5 s in all.
+FAILOVER_REPLAYS = 9
+#: The longest wait of one command on the server: well within the time in which an answer has to come.
+BLOCKING_LIMIT = ANSWER_TIMEOUT / 2
+
+#: Every connection is seen under this name in CLIENT LIST.
+_CLIENT_NAME = "penstock"
+#: What the library makes of a broken connection or a demoted server. A server that is loading its data is a
+#: ConnectionError to it, and so is a service without a master.
+_REPLAYED = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, socket.timeout)
+_NEVER_REPLAYED = (redis.AuthenticationError, redis.exceptions.AuthorizationError)
+#: A server that can't serve now and will later, or another one in its place.
+_AWAY = (redis.ReadOnlyError, redis.exceptions.MasterDownError, redis.exceptions.ClusterDownError)
+#: After a silence of 30 s the kernel asks the other side every 10 s, and gives it up at the third time.
+_KEEPALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
+
+Answer = TypeVar("Answer")
+_replaying = threading.local()
 
 
-def connect(url: str, *, replays: int = REPLAYS) -> "redis.Redis":
-    """Make a client; it connects at its first command.
+class Replays(Retry):
+    """Replays that don't multiply.
+
+    The library replays a command, and within each replay the connecting, by the same rule: 3 replays would be up to
+    15 attempts. Here what runs within a replay is tried once.
+    """
+
+    def call_with_retry(self, do: Callable[[], Answer], fail: Any, *args: Any, **options: Any) -> Answer:
+        """As the library's."""
+        if getattr(_replaying, "active", False):
+            return do()
+        _replaying.active = True
+        try:
+            return super().call_with_retry(_refusing(do), fail, *args, **options)
+        except _RefusedError as refused:
+            raise refused.error from None
+        finally:
+            _replaying.active = False
+
+
+def connect(url: str, *, replays: int | None = None) -> "redis.Redis":
+    """Make a client; it connects at its first command. Safe to share between threads.
+
+    Connecting has 2 s, an answer 5 s. A broken connection, a server that is loading and one that was demoted
+    (READONLY) make it connect anew, to the master of that moment where Sentinels are named.
+
+    Args:
+        url: see `parse_address`.
+        replays: how often a command is replayed then; None for what suits the kind of URL.
 
     Raises:
         InvalidInputError: `CONFIG_INVALID` where the URL is not usable.
     """
-    try:
-        return redis.Redis.from_url(
-            url,
-            socket_connect_timeout=CONNECT_TIMEOUT.total_seconds(),
-            socket_timeout=ANSWER_TIMEOUT.total_seconds(),
-            health_check_interval=30,
-            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), replays),
-        )
-    except ValueError as error:
-        raise InvalidInputError(Code.CONFIG_INVALID, f"REDIS_URL is not usable: {type(error).__name__}") from None
+    address = parse_address(url)
+    usual = FAILOVER_REPLAYS if address.sentinels else REPLAYS
+    return _client(address, usual if replays is None else replays)
+
+
+def _client(address: Address, replays: int) -> "redis.Redis":
+    options: dict[str, Any] = {
+        "socket_connect_timeout": CONNECT_TIMEOUT.total_seconds(),
+        "socket_timeout": ANSWER_TIMEOUT.total_seconds(),
+        "health_check_interval": 30,
+        "client_name": _CLIENT_NAME,
+        "retry": Replays(ExponentialWithJitterBackoff(base=0.05, cap=1.0), replays, _REPLAYED),
+    }
+    if not issubclass(address.connection_class, UnixDomainSocketConnection):
+        options |= {"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE}
+    options |= address.options
+    if address.sentinels:
+        return redis.Redis.from_pool(master_pool(address, options))
+    return redis.Redis.from_pool(ConnectionPool(connection_class=address.connection_class, **options))
+
+
+class _RefusedError(Exception):
+    """Carries an error past the replays: asking again with the same credentials changes nothing."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
+def _refusing(do: Callable[[], Answer]) -> Callable[[], Answer]:
+    def attempt() -> Answer:
+        try:
+            return do()
+        except _NEVER_REPLAYED as error:
+            raise _RefusedError(error) from None
+
+    return attempt
 
 
 @contextmanager
@@ -39,17 +118,36 @@ def redis_errors(doing: str) -> Iterator[None]:
     """Turn Redis's errors within the block into ours. `doing` completes "Redis … while …".
 
     Raises:
-        UnavailableError: `QUEUE_UNAVAILABLE` where Redis does not answer.
-        PenstockError: `QUEUE_REFUSED` where it answers with an error.
+        UnavailableError: `QUEUE_UNAVAILABLE` where Redis does not answer, or is no master just now.
+        PenstockError: `QUEUE_OUT_OF_MEMORY` where it is at its limit; `QUEUE_REFUSED` for its other errors.
     """
     try:
         yield
+    except _NEVER_REPLAYED as error:
+        raise PenstockError(Code.QUEUE_REFUSED, f"Redis refused the credentials while {doing}") from error
     except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
-        if isinstance(error, redis.AuthenticationError):
-            raise PenstockError(Code.QUEUE_REFUSED, f"Redis refused the credentials while {doing}") from error
-        raise UnavailableError(Code.QUEUE_UNAVAILABLE, f"Redis does not answer while {doing}") from error
+        raise UnavailableError(Code.QUEUE_UNAVAILABLE, f"{_silence_of(error)} while {doing}") from error
+    except redis.OutOfMemoryError as error:
+        raise PenstockError(Code.QUEUE_OUT_OF_MEMORY, f"Redis is out of memory while {doing}") from error
     except redis.RedisError as error:
+        if isinstance(error, _AWAY) or _was_unblocked(error):
+            told = f"Redis is no master just now while {doing}: {type(error).__name__}"
+            raise UnavailableError(Code.QUEUE_UNAVAILABLE, told) from error
         raise PenstockError(Code.QUEUE_REFUSED, f"Redis refused while {doing}: {_words_of(error)}") from error
+
+
+def _silence_of(error: BaseException) -> str:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"Redis's certificate is not accepted ({cause.verify_message})"
+        cause = cause.__cause__ or cause.__context__
+    return "Redis does not answer"
+
+
+def _was_unblocked(error: redis.RedisError) -> bool:
+    """Whether a server that became a replica ended a command that was waiting."""
+    return str(error).startswith("UNBLOCKED")
 
 
 def _words_of(error: redis.RedisError) -> str:

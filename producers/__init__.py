@@ -10,7 +10,8 @@ with Producer.from_environment() as producer:
 
 from penstock.producers.async_client import AsyncProducer
 from penstock.producers.batches import Progress, SubmitOptions, Submitted
-from penstock.producers.client import Enqueued, Producer
+from penstock.producers.client import Enqueued, Producer, Replicas, Windows
+from penstock.producers.queue.records import JobRecord, JobState
 from penstock.producers.settings import ProducerSettings
 from penstock.schemas.errors import (
     Code,
@@ -28,14 +29,18 @@ __all__ = [
     "ConflictError",
     "Enqueued",
     "InvalidInputError",
+    "JobRecord",
+    "JobState",
     "NotFoundError",
     "PenstockError",
     "Producer",
     "ProducerSettings",
     "Progress",
+    "Replicas",
     "Submission",
     "SubmitOptions",
     "Submitted",
     "UnavailableError",
+    "Windows",
     "WriteSubmissionBatch",
 ]

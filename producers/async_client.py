@@ -4,7 +4,7 @@ import asyncio
 import os
 import threading
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -12,7 +12,7 @@ from typing import Self
 
 from penstock.producers.batches import Progress, Row, SubmitOptions, Submitted
 from penstock.producers.client import Enqueued, Producer
-from penstock.producers.queue.records import JobRecord
+from penstock.producers.queue.records import JobRecord, JobState
 from penstock.schemas.job import EncodedPayload, Payload
 
 
@@ -31,17 +31,37 @@ class AsyncProducer:
         """As `Producer.from_environment`."""
         return cls(Producer.from_environment(environ))
 
-    async def enqueue(self, job: Payload | EncodedPayload, *, delay: timedelta | None = None) -> Enqueued:
+    async def enqueue(
+        self,
+        job: Payload | EncodedPayload,
+        *,
+        delay: timedelta | None = None,
+        idempotency_key: str | None = None,
+        revive: Collection[JobState] = (),
+    ) -> Enqueued:
         """As `Producer.enqueue`."""
-        return await asyncio.to_thread(self._producer.enqueue, job, delay=delay)
+        return await asyncio.to_thread(
+            self._producer.enqueue, job, delay=delay, idempotency_key=idempotency_key, revive=revive
+        )
 
-    async def enqueue_many(self, jobs: Iterable[Payload | EncodedPayload]) -> list[Enqueued]:
+    async def enqueue_many(
+        self,
+        jobs: Iterable[Payload | EncodedPayload],
+        *,
+        idempotency_keys: Sequence[str | None] | None = None,
+        spread: timedelta | None = None,
+        revive: Collection[JobState] = (),
+    ) -> list[Enqueued]:
         """As `Producer.enqueue_many`."""
-        return await asyncio.to_thread(self._producer.enqueue_many, jobs)
+        return await asyncio.to_thread(
+            self._producer.enqueue_many, jobs, idempotency_keys=idempotency_keys, spread=spread, revive=revive
+        )
 
-    async def enqueue_at(self, job: Payload | EncodedPayload, when: datetime) -> Enqueued:
+    async def enqueue_at(
+        self, job: Payload | EncodedPayload, when: datetime, *, idempotency_key: str | None = None
+    ) -> Enqueued:
         """As `Producer.enqueue_at`."""
-        return await asyncio.to_thread(self._producer.enqueue_at, job, when)
+        return await asyncio.to_thread(self._producer.enqueue_at, job, when, idempotency_key=idempotency_key)
 
     async def submit(
         self,

@@ -79,7 +79,7 @@ def service(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 #: What `pip install penstock` asks for.
-BASE = ("dramatiq", "redis", "pydantic")
+BASE = ("redis", "pydantic")
 
 
 def with_dependencies(names: Iterable[str]) -> set[str]:

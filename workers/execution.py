@@ -2,9 +2,12 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from uuid import UUID
+
+from pydantic import ValidationError
 
 from penstock.producers.queue.compression import decompress
 from penstock.schemas.envelope import EnvelopeHeader
@@ -76,7 +79,8 @@ class Execution:
         actor = self._actors[jobs[0].kind]
 
         def work(transaction: Transaction) -> Sequence[Outcome]:
-            outcomes = actor(jobs, transaction)
+            with self._payload_errors(jobs[0].kind):
+                outcomes = actor(jobs, transaction)
             if len(outcomes) != len(jobs):
                 # Before the commit: afterwards nobody could say which jobs it was for.
                 raise RuntimeError(f"the actor of {jobs[0].kind!r} gave {len(outcomes)} outcomes for {len(jobs)} jobs")
@@ -88,6 +92,20 @@ class Execution:
         for job, outcome in zip(jobs, outcomes, strict=True):
             _tell(job, outcome, seconds)
         return outcomes
+
+    @contextmanager
+    def _payload_errors(self, kind: str) -> Iterator[None]:
+        """Tell a payload that breaks its kind's schema from an answer of some other service that breaks another one."""
+        try:
+            yield
+        except ValidationError as error:
+            if error.title != self.registrations[kind].payload.__name__:
+                raise
+            faults = error.errors(include_input=False, include_url=False, include_context=False)
+            told = "; ".join(
+                f"{'.'.join(map(str, fault['loc'])) or 'payload'}: {fault['msg']}" for fault in faults[:10]
+            )
+            raise InvalidInputError(Code.JOB_PAYLOAD_INVALID, f"the payload is not usable: {told}") from None
 
 
 def _tell(job: Job, outcome: Outcome, seconds: float) -> None:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-import redis
 
 from penstock.migrations.runner import require_current
 from penstock.producers.queue.connection import connect, redis_errors
+from penstock.producers.queue.inspection import QueueInspector
 from penstock.schemas.errors import PenstockError
 from penstock.schemas.names import Queue
 from penstock.workers.database.failures import storage_errors
@@ -96,10 +96,11 @@ def _redis(settings: WorkerSettings) -> str:
 
 
 def _queues(settings: WorkerSettings) -> str:
-    with redis_errors("counting jobs"), connect(settings.redis_url, replays=0) as client:
-        depths = {queue: _depth(client, settings.namespace, queue) for queue in Queue}
-    return ", ".join(f"{queue} {depth:,} ready" for queue, depth in depths.items())
-
-
-def _depth(client: redis.Redis, namespace: str, queue: Queue) -> int:
-    return int(client.llen(f"{namespace}:{queue}"))
+    with connect(settings.redis_url, replays=0) as client:
+        inspector = QueueInspector(client, settings.namespace)
+        counts = [inspector.counts(queue) for queue in Queue]
+    return "; ".join(
+        f"{count.queue}: {count.ready:,} ready, {count.leased:,} leased, {count.scheduled:,} scheduled,"
+        f" {count.parked:,} parked, {count.dead:,} dead"
+        for count in counts
+    )

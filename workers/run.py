@@ -1,6 +1,8 @@
 """The composition root: the only place that wires everything together, and the life of a worker process."""
 
+import faulthandler
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable, Mapping
@@ -13,13 +15,20 @@ import dramatiq
 import psycopg
 from psycopg_pool import ConnectionPool
 
-import penstock.workers.actors
 from penstock.migrations.runner import require_current
 from penstock.producers.queue.connection import connect, redis_errors
-from penstock.producers.queue.records import JobRecords
+from penstock.producers.queue.layout import QueueKeys
+from penstock.producers.queue.safety import require_safe
+from penstock.producers.queue.scripts import require_layout
 from penstock.producers.storage.forms import StoredForm, find_form, recent_forms
-from penstock.schemas.errors import PenstockError, UnavailableError
-from penstock.workers.broker.stock import build_broker
+from penstock.schemas.errors import Code, InvalidInputError, PenstockError, UnavailableError
+from penstock.workers.broker.actors import declare_actors, known_kinds
+from penstock.workers.broker.broker import LeasePolicy, PenstockBroker
+from penstock.workers.broker.consumer import UnknownKinds
+from penstock.workers.broker.leases import LONGEST_WAIT
+from penstock.workers.broker.performing import Performer
+from penstock.workers.broker.stopping import stop_worker
+from penstock.workers.broker.time_limits import TimeLimits
 from penstock.workers.database.failures import storage_errors
 from penstock.workers.database.partitions import Partitions
 from penstock.workers.database.pool import open_pool
@@ -28,7 +37,7 @@ from penstock.workers.execution import Execution
 from penstock.workers.forms.cache import FormCache
 from penstock.workers.forms.listener import FormListener
 from penstock.workers.middleware import middleware
-from penstock.workers.registry import Registration, Resources, discover
+from penstock.workers.registry import Registration, Resources, discover_all
 from penstock.workers.settings import WorkerSettings
 from penstock.workers.telemetry.pool import measure_pool
 
@@ -38,8 +47,12 @@ _log = logging.getLogger(__name__)
 UPKEEP_EVERY = timedelta(hours=6)
 #: A start meets servers that are starting too: it waits this long between two tries.
 START_RETRY_EVERY = timedelta(seconds=2)
-#: Jobs that are fetched ahead for each thread; a killed worker's go to another within seconds.
-PREFETCH_PER_THREAD = 4
+#: Deliveries for each thread: the one that it runs and the next, so that no thread waits for the network.
+PREFETCH_PER_THREAD = 2
+#: What a worker ends with that gave back jobs which it had started.
+UNFINISHED = 3
+#: What a worker ends with that hangs in code which no interrupt reaches.
+HUNG = 70
 #: Forms that are compiled before the first job asks for them.
 WARM_FORMS = 50
 
@@ -72,7 +85,7 @@ def assemble(settings: WorkerSettings, pool: "ConnectionPool[psycopg.Connection]
     )
     partitions = Partitions(pool)
     resources = Resources(settings, forms, partitions)
-    registrations: Mapping[str, Registration] = discover(penstock.workers.actors)
+    registrations: Mapping[str, Registration] = discover_all(settings.actors)
     execution = Execution(
         {kind: registration.build(resources) for kind, registration in registrations.items()},
         registrations,
@@ -83,12 +96,13 @@ def assemble(settings: WorkerSettings, pool: "ConnectionPool[psycopg.Connection]
 
 
 def run_worker(settings: WorkerSettings) -> int:
-    """Run a worker until SIGTERM or SIGINT; returns the exit code.
+    """Run a worker until SIGTERM or SIGINT; returns the exit code: 0, or 3 where started jobs were given back.
 
     Servers that are not there yet are waited for, so that a pod need not crash while they start.
 
     Raises:
-        PenstockError: where the database's schema is not the one that this release needs, or a server refuses us.
+        PenstockError: where the database's schema or a queue's layout is not the one that this release needs, Redis
+            may drop jobs, or a server refuses us.
     """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -97,8 +111,10 @@ def run_worker(settings: WorkerSettings) -> int:
         pool = stack.enter_context(open_pool(settings, "penstock-worker"))
         stack.callback(measure_pool(pool))
         parts = assemble(settings, pool)
-        client = stack.enter_context(connect(settings.redis_url))
-        if not _wait_for_servers(parts, client.ping, stop):
+        limits = TimeLimits(_end_hung_process)
+        broker = build_broker(settings, parts, limits)
+        stack.callback(broker.close)
+        if not _wait_for_servers(parts, broker, stop):
             return 0
         _warm(parts)
         listener = FormListener(parts.forms, settings)
@@ -107,10 +123,15 @@ def run_worker(settings: WorkerSettings) -> int:
             stack.callback(listener.stop)
         upkeep = threading.Thread(target=_upkeep, args=(parts.partitions, stop), name="penstock-upkeep", daemon=True)
         upkeep.start()
-        records = JobRecords(client, settings.namespace)
-        broker = build_broker(client, settings.namespace, parts.execution, middleware(records))
-        worker = dramatiq.Worker(broker, worker_threads=settings.threads)
-        # Its own default is two jobs a thread, and its consumer sleeps while that many are taken: threads then starve.
+        limits.start()
+        stack.callback(limits.stop)
+        worker = dramatiq.Worker(
+            broker,
+            queues=set(served_queues(settings, broker)),
+            worker_threads=settings.threads,
+            # An idle consumer is woken when there is something to do; until then it may sleep this long.
+            worker_timeout=LONGEST_WAIT // timedelta(milliseconds=1),
+        )
         worker.queue_prefetch = PREFETCH_PER_THREAD * settings.threads
         worker.start()
         _log.info(
@@ -118,10 +139,59 @@ def run_worker(settings: WorkerSettings) -> int:
         )
         stop.wait()
         _log.info("stopping: running jobs may finish for %s", settings.shutdown_grace)
-        with redis_errors("giving jobs back"):
-            worker.stop(timeout=settings.shutdown_grace // timedelta(milliseconds=1))
+        unfinished = stop_worker(worker, broker, limits, settings.shutdown_grace)
     _log.info("the worker has stopped")
-    return 0
+    return UNFINISHED if unfinished else 0
+
+
+def build_broker(settings: WorkerSettings, parts: Parts, limits: TimeLimits) -> PenstockBroker:
+    """Make the broker of a worker process, with an actor for each registered kind; nothing connects yet."""
+    kinds = known_kinds(parts.execution.registrations)
+    policy = LeasePolicy(
+        lease=timedelta(seconds=settings.lease_seconds),
+        poison_limit=settings.poison_limit,
+        unknown_kinds=UnknownKinds(
+            timedelta(seconds=settings.unknown_kind_offer_seconds),
+            timedelta(seconds=settings.unknown_kind_limit_seconds),
+        ),
+        watchdog=True,
+    )
+    broker = PenstockBroker(
+        # Each step is tried again by whoever takes it, so that the tries don't multiply.
+        client=connect(settings.redis_url, replays=0),
+        waiting=connect(settings.redis_url, replays=0),
+        namespace=settings.namespace,
+        middleware=middleware(),
+        policy=policy,
+        kinds=kinds,
+    )
+    declare_actors(broker, parts.execution.registrations, Performer(parts.execution, broker, limits))
+    return broker
+
+
+def served_queues(settings: WorkerSettings, broker: PenstockBroker) -> list[str]:
+    """The queues that a worker serves: those of its kinds, or those of them that a setting names.
+
+    Raises:
+        InvalidInputError: `CONFIG_INVALID` where it names one that no kind here goes to.
+    """
+    declared = broker.get_declared_queues()
+    wanted = {name.strip() for name in settings.queues.split(",")} - {""}
+    if wanted - declared:
+        raise InvalidInputError(
+            Code.CONFIG_INVALID,
+            f"PENSTOCK_QUEUES: no job kind of this worker goes to {', '.join(sorted(wanted - declared))};"
+            f" its queues are {', '.join(sorted(declared))}",
+        )
+    return sorted(wanted or declared)
+
+
+def _end_hung_process() -> None:
+    """End the process: its platform starts another one, and its jobs are recovered."""
+    _log.critical("a delivery hangs in code that no interrupt reaches; this process ends itself")
+    faulthandler.dump_traceback()
+    logging.shutdown()
+    os._exit(HUNG)
 
 
 def _setter(event: threading.Event) -> Callable[[int, FrameType | None], None]:
@@ -131,12 +201,14 @@ def _setter(event: threading.Event) -> Callable[[int, FrameType | None], None]:
     return handle
 
 
-def _wait_for_servers(parts: Parts, ping: Callable[[], object], stop: threading.Event) -> bool:
+def _wait_for_servers(parts: Parts, broker: PenstockBroker, stop: threading.Event) -> bool:
     """Wait until both servers answer; False where a stop came first."""
     while not stop.is_set():
         try:
             with redis_errors("starting"):
-                ping()
+                require_safe(broker.client, parts.settings.redis_check)
+                for queue in served_queues(parts.settings, broker):
+                    require_layout(broker.client, QueueKeys(parts.settings.namespace, queue))
             with storage_errors(), parts.pool.connection() as connection:
                 require_current(connection)
             parts.partitions.ensure_ahead()

@@ -29,6 +29,46 @@ class WorkerSettings(ProducerSettings):
     threads: Annotated[int, Field(ge=1, le=64)] = Field(
         default=4, alias="PENSTOCK_WORKER_THREADS", description="jobs (or groups of jobs) that a worker runs at once"
     )
+    actors: str = Field(
+        default="",
+        alias="PENSTOCK_ACTORS",
+        description="packages with actors of one's own, parted by commas, beside those that come with Penstock",
+    )
+    queues: str = Field(
+        default="",
+        alias="PENSTOCK_QUEUES",
+        description="queues that this worker serves, parted by commas; all if empty",
+    )
+    lease_seconds: Annotated[float, Field(ge=2, le=3_600)] = Field(
+        default=30,
+        alias="PENSTOCK_LEASE_SECONDS",
+        description="how long a worker that is not heard of keeps its jobs before others get them",
+    )
+    poison_limit: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=3,
+        alias="PENSTOCK_POISON_LIMIT",
+        description="workers that a job may take down with it before it is a dead letter",
+    )
+    unknown_kind_offer_seconds: Seconds = Field(
+        default=30,
+        alias="PENSTOCK_UNKNOWN_KIND_OFFER_SECONDS",
+        description="how often parked jobs of an unknown kind are offered again",
+    )
+    unknown_kind_limit_seconds: Annotated[float, Field(gt=0, le=30 * 86_400)] = Field(
+        default=86_400,
+        alias="PENSTOCK_UNKNOWN_KIND_LIMIT_SECONDS",
+        description="how long a job may wait for a worker that knows its kind before it is a dead letter",
+    )
+    redis_check: Literal["refuse", "warn", "off"] = Field(
+        default="warn",
+        alias="PENSTOCK_REDIS_CHECK",
+        description="what a start does where Redis may drop jobs (evicts keys, or writes nothing to disk)",
+    )
+    outbox_sweep_seconds: Annotated[float, Field(ge=1, le=86_400)] = Field(
+        default=300,
+        alias="PENSTOCK_OUTBOX_SWEEP_SECONDS",
+        description="age of a relayed outbox row at which it is asked what became of its job",
+    )
     pool_min: Annotated[int, Field(ge=0, le=1_000)] = Field(
         default=5, alias="PENSTOCK_POOL_MIN", description="connections to PostgreSQL that are kept open"
     )

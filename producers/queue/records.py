@@ -1,4 +1,4 @@
-"""The job record: what Redis knows of a job besides its place in a queue."""
+"""The job record: where a job stands, for whoever enqueued it."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -8,9 +8,8 @@ from uuid import UUID
 import redis
 
 from penstock.producers.queue.connection import redis_errors
-
-#: A record outlives the last change of its job by this.
-RECORD_WINDOW = timedelta(days=7)
+from penstock.producers.queue.layout import QueueKeys
+from penstock.schemas.names import Queue
 
 
 class JobState(StrEnum):
@@ -18,7 +17,9 @@ class JobState(StrEnum):
 
     READY = "ready"
     SCHEDULED = "scheduled"
-    RUNNING = "running"
+    #: A worker holds it: it runs, or is next to.
+    LEASED = "leased"
+    PARKED = "parked"
     DONE = "done"
     DEAD = "dead"
 
@@ -37,59 +38,44 @@ class JobRecord:
     message: str | None = None
 
 
+_FIELDS = ("state", "kind", "tenant", "changed_at", "code", "told")
+
+
 class JobRecords:
-    """Reads and writes job records, one hash per job. Safe to share between threads."""
+    """Reads job records. Safe to share between threads."""
 
     def __init__(self, client: redis.Redis, namespace: str) -> None:
         self._client = client
-        self._prefix = f"{namespace}:job:"
-
-    def write(self, record: JobRecord) -> None:
-        """Put the record as it is now.
-
-        Raises:
-            PenstockError: `QUEUE_UNAVAILABLE` or `QUEUE_REFUSED`.
-        """
-        key = self._prefix + str(record.job_id)
-        fields = {
-            "state": record.state,
-            "kind": record.kind,
-            "tenant": record.tenant,
-            "queue": record.queue,
-            "changed_at": record.changed_at.astimezone(UTC).isoformat(),
-            "code": record.code or "",
-            "message": record.message or "",
-        }
-        with redis_errors("noting a job's state"), self._client.pipeline(transaction=True) as pipeline:
-            pipeline.hset(key, items=[part for field in fields.items() for part in field])
-            pipeline.pexpire(key, RECORD_WINDOW)
-            pipeline.execute()
+        self._queues = [QueueKeys(namespace, queue) for queue in Queue]
 
     def read(self, job_ids: list[UUID]) -> dict[UUID, JobRecord]:
-        """The records of these jobs, in one round trip; a job without a record is left out.
+        """The records of these jobs, in one round trip; a job that is not known (any more) is left out.
 
         Raises:
             PenstockError: `QUEUE_UNAVAILABLE` or `QUEUE_REFUSED`.
         """
+        # An id does not tell its queue, and queues are few.
+        asked = [(job_id, keys) for job_id in job_ids for keys in self._queues]
         with redis_errors("reading jobs' states"), self._client.pipeline(transaction=False) as pipeline:
-            for job_id in job_ids:
-                pipeline.hgetall(self._prefix + str(job_id))
+            for job_id, keys in asked:
+                pipeline.hmget(keys.job(job_id), _FIELDS)
             answers = pipeline.execute()
         return {
-            job_id: _parse(job_id, {name.decode(): value.decode() for name, value in fields.items()})
-            for job_id, fields in zip(job_ids, answers, strict=True)
-            if fields
+            job_id: _parse(job_id, keys.queue, fields)
+            for (job_id, keys), fields in zip(asked, answers, strict=True)
+            if fields[0] is not None
         }
 
 
-def _parse(job_id: UUID, fields: dict[str, str]) -> JobRecord:
+def _parse(job_id: UUID, queue: str, fields: list[bytes | None]) -> JobRecord:
+    state, kind, tenant, changed_at, code, told = (field.decode() if field else None for field in fields)
     return JobRecord(
         job_id=job_id,
-        state=JobState(fields["state"]),
-        kind=fields["kind"],
-        tenant=fields["tenant"],
-        queue=fields["queue"],
-        changed_at=datetime.fromisoformat(fields["changed_at"]),
-        code=fields["code"] or None,
-        message=fields["message"] or None,
+        state=JobState(state or ""),
+        kind=kind or "",
+        tenant=tenant or "",
+        queue=queue,
+        changed_at=datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=int(changed_at or 0)),
+        code=code,
+        message=told,
     )

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
-from penstock.producers import Producer, Submission, WriteSubmissionBatch
+from penstock.producers import Code, Producer, Submission, WriteSubmissionBatch
+from penstock.producers.queue.layout import QueueKeys
+from penstock.schemas.errors import ConflictError
 from tests.system import Database, Penstock, Run, wait_for
 
 pytestmark = pytest.mark.usefixtures("worker")
@@ -159,22 +162,33 @@ def test_a_new_version_judges_what_comes_after_it(submit: Submit, penstock: Pens
     assert tally(submit(texts(1), "v1-named", "--form-version", "1", form="versioned")) == (1, 0, 0)
 
 
-def test_a_conflict_that_the_command_cannot_see_is_found_by_the_worker(
+def test_a_conflict_is_told_at_once_and_later_by_the_ledger(
     submit: Submit, environment: dict[str, str], database: Database
 ) -> None:
-    with Producer.from_environment(environment | {"PENSTOCK_TENANT": "acme"}) as producer:
+    """Redis knows a batch for a window after its end; PostgreSQL knows it for ever."""
+    with (
+        Producer.from_environment(environment | {"PENSTOCK_TENANT": "acme"}) as producer,
+        redis.Redis.from_url(environment["REDIS_URL"]) as client,
+    ):
 
-        def enqueue(text: str) -> Any:
+        def enqueue(text: str) -> uuid.UUID:
             rows = (Submission(answers={"q": text}),)
             return producer.enqueue(WriteSubmissionBatch(form_id="f", batch_id="unseen", submissions=rows)).job_id
 
         def ended(job: uuid.UUID, state: str) -> None:
             wait_for(lambda: (record := producer.job(job)) is not None and record.state == state, state)
 
-        ended(enqueue("one"), "done")
-        other = enqueue("two")
-        ended(other, "dead")
-        record = producer.job(other)
+        job = enqueue("one")
+        ended(job, "done")
+        with pytest.raises(ConflictError) as caught:
+            enqueue("two")
+        assert caught.value.code is Code.BATCH_CONFLICT
+        ended(job, "done")
+        # The window is over.
+        client.delete(QueueKeys(environment["PENSTOCK_NAMESPACE"], "submissions").job(job))
+        assert enqueue("two") == job
+        ended(job, "dead")
+        record = producer.job(job)
     assert record is not None
     assert record.code == "BATCH_CONFLICT"
     assert database.query("SELECT answers ->> 'q' FROM penstock.submissions WHERE batch_id = 'unseen'") == [("one",)]

@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from penstock.producers import AsyncProducer, Code, Producer, Progress, Submission, SubmitOptions, WriteSubmissionBatch
+from penstock.producers.queue.layout import QueueKeys
 from penstock.producers.queue.records import JobState
 from penstock.schemas.errors import ConflictError, InvalidInputError, UnavailableError
 from penstock.workers.embedded.valkey import EmbeddedValkey
@@ -51,7 +52,7 @@ def using(redis_url: str, prefix: str) -> Callable[[Use], Any]:
 def queued(redis_url: str, prefix: str) -> Iterator[Callable[[], int]]:
     """How many jobs are in the queue."""
     with redis.Redis.from_url(redis_url) as client:
-        yield lambda: int(client.llen(f"{prefix}:submissions"))
+        yield lambda: int(client.llen(QueueKeys(prefix, "submissions").key("ready:default")))
 
 
 async def rows(count: int) -> AsyncIterator[dict[str, Any]]:
@@ -81,6 +82,8 @@ def test_each_call_does_what_its_twin_does(using: Callable[[Use], Any], queued: 
         record = await producer.job(first.job_id)
         assert record is not None
         assert record.state is JobState.READY
+        again = await producer.enqueue(batch("a"))
+        assert (again.job_id, again.known, first.known) == (first.job_id, True, False)
         ids = [first.job_id, *(one.job_id for one in others), later.job_id]
         assert set(await producer.jobs([*ids, uuid.uuid4()])) == set(ids)
         with pytest.raises(InvalidInputError):

@@ -1,71 +1,34 @@
 """The producer against a real Redis: what it puts there, what it is told, and what it says when Redis is away."""
 
-import json
 import secrets
 import socket
 import time
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import redis
 
-from penstock.producers import Code, Producer, Submission, WriteSubmissionBatch
+from penstock.producers import Code, Producer
 from penstock.producers.queue.bases import NOTE_WINDOW
-from penstock.producers.queue.records import RECORD_WINDOW, JobState
+from penstock.producers.queue.layout import QueueKeys
+from penstock.producers.queue.records import JobState
 from penstock.schemas.errors import ConflictError, InvalidInputError, PenstockError, UnavailableError
 from penstock.schemas.identity import job_id
 from penstock.schemas.limits import Limits
 from penstock.workers.embedded.valkey import EmbeddedValkey
-
-KIND = "submission_batch.write"
-NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
-
-
-def batch(batch_id: str, text: str = "hello") -> WriteSubmissionBatch:
-    return WriteSubmissionBatch(form_id="f", batch_id=batch_id, submissions=(Submission(answers={"q": text}),))
-
-
-@pytest.fixture
-def prefix(namespace: str) -> str:
-    """A namespace of the test's own, which `namespace` clears away."""
-    return f"{namespace}-{secrets.token_hex(3)}"
-
-
-@pytest.fixture
-def producer(redis_url: str, prefix: str) -> Iterator[Producer]:
-    with Producer(redis_url, tenant="acme", namespace=prefix, clock=lambda: NOW) as made:
-        yield made
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator["redis.Redis"]:
-    with redis.Redis.from_url(redis_url) as made:
-        yield made
-
-
-def envelopes(client: Any, prefix: str, queue: str = "submissions") -> list[tuple[dict[str, Any], Any]]:
-    """Header and payload of each message of a queue, in the order in which they are fetched."""
-    found = []
-    for entry in client.lrange(f"{prefix}:{queue}", 0, -1):
-        header, _, payload = client.hget(f"{prefix}:{queue}.msgs", entry).partition(b"\n")
-        found.append((json.loads(header), json.loads(payload)))
-    return found
-
-
-def waiting(client: Any, prefix: str, queue: str = "submissions") -> list[str]:
-    return [header["id"] for header, _ in envelopes(client, prefix, queue)]
+from tests.producers.looks import KIND, batch, envelope, waiting
 
 
 def test_a_job_is_in_redis_when_the_call_returns(producer: Producer, client: Any, prefix: str) -> None:
     told = producer.enqueue(batch("b"))
     assert (told.kind, told.queue, told.durability) == (KIND, "submissions", "redis")
+    assert (told.known, told.state) == (False, JobState.READY)
     assert told.job_id == job_id("acme", KIND, "b")
     assert waiting(client, prefix) == [str(told.job_id)]
-    ((header, payload),) = envelopes(client, prefix)
+    header, payload = envelope(client, prefix, told.job_id)
     assert (header["tenant"], header["enqueued_at"]) == ("acme", "2026-11-21T09:00:00Z")
     assert payload == {
         "form_id": "f",
@@ -75,24 +38,19 @@ def test_a_job_is_in_redis_when_the_call_returns(producer: Producer, client: Any
     }
 
 
-def test_its_record_says_ready_for_a_week(producer: Producer, client: Any, prefix: str) -> None:
+def test_its_record_says_ready_by_rediss_clock(producer: Producer) -> None:
+    began = datetime.now(UTC) - timedelta(seconds=1)
     told = producer.enqueue(batch("b"))
     record = producer.job(told.job_id)
     assert record is not None
     assert (record.state, record.kind, record.tenant, record.queue) == (JobState.READY, KIND, "acme", "submissions")
-    assert (record.changed_at, record.code, record.message) == (NOW, None, None)
-    left = timedelta(milliseconds=client.pttl(f"{prefix}:job:{told.job_id}"))
-    assert RECORD_WINDOW - timedelta(minutes=1) < left <= RECORD_WINDOW
+    assert (record.code, record.message) == (None, None)
+    assert began < record.changed_at < datetime.now(UTC) + timedelta(seconds=1)
 
 
-def test_the_same_batch_is_the_same_job_and_another_tenants_is_not(
-    producer: Producer, redis_url: str, prefix: str
-) -> None:
-    first = producer.enqueue(batch("b"))
-    assert producer.enqueue(batch("b")).job_id == first.job_id
-    assert producer.enqueue(batch("c")).job_id != first.job_id
-    with Producer(redis_url, tenant="globex", namespace=prefix) as other:
-        assert other.enqueue(batch("b")).job_id != first.job_id
+def test_a_job_that_waits_is_known_without_end(producer: Producer, client: Any, prefix: str) -> None:
+    for told in (producer.enqueue(batch("b")), producer.enqueue(batch("c"), delay=timedelta(days=400))):
+        assert client.pttl(QueueKeys(prefix, "submissions").job(told.job_id)) == -1
 
 
 def test_many_jobs_keep_their_order(producer: Producer, client: Any, prefix: str) -> None:
@@ -101,24 +59,50 @@ def test_many_jobs_keep_their_order(producer: Producer, client: Any, prefix: str
     assert waiting(client, prefix) == [str(one.job_id) for one in told]
 
 
+def due_of(client: Any, prefix: str, identity: uuid.UUID) -> datetime:
+    ms = client.zscore(QueueKeys(prefix, "submissions").key("scheduled"), str(identity))
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
 @pytest.mark.parametrize(
-    ("when", "queue", "state"),
+    ("when", "state"),
     [
-        (NOW + timedelta(seconds=1), "submissions.DQ", JobState.SCHEDULED),
-        (datetime(2026, 11, 21, 11, 0, 1, tzinfo=UTC), "submissions.DQ", JobState.SCHEDULED),
-        (NOW, "submissions", JobState.READY),
-        (NOW - timedelta(days=1), "submissions", JobState.READY),
+        (timedelta(hours=1), JobState.SCHEDULED),
+        (timedelta(days=365), JobState.SCHEDULED),
+        (timedelta(0), JobState.READY),
+        (-timedelta(days=1), JobState.READY),
     ],
     ids=["ahead", "far ahead", "now", "passed"],
 )
 def test_a_job_for_later_waits_and_one_whose_time_has_come_does_not(
-    producer: Producer, client: Any, prefix: str, when: datetime, queue: str, state: JobState
+    producer: Producer, client: Any, prefix: str, when: timedelta, state: JobState
 ) -> None:
-    told = producer.enqueue_at(batch("later"), when)
-    assert waiting(client, prefix, queue) == [str(told.job_id)]
+    instant = datetime.now(UTC).astimezone(timezone(timedelta(hours=5, minutes=30))) + when
+    told = producer.enqueue_at(batch("later"), instant)
+    assert told.state is state
     record = producer.job(told.job_id)
     assert record is not None
     assert record.state is state
+    if state is JobState.SCHEDULED:
+        assert abs(due_of(client, prefix, told.job_id) - instant) < timedelta(milliseconds=2)
+        assert waiting(client, prefix) == []
+    else:
+        assert waiting(client, prefix) == [str(told.job_id)]
+
+
+def test_a_delay_counts_from_when_redis_has_the_job(producer: Producer, client: Any, prefix: str) -> None:
+    told = producer.enqueue(batch("later"), delay=timedelta(hours=2))
+    assert told.state is JobState.SCHEDULED
+    # The producer's clock, which stands, has no part in it.
+    ahead = due_of(client, prefix, told.job_id) - datetime.now(UTC)
+    assert timedelta(hours=2) - timedelta(minutes=1) < ahead <= timedelta(hours=2, seconds=1)
+
+
+def test_jobs_can_be_spread_over_a_time(producer: Producer, client: Any, prefix: str) -> None:
+    told = producer.enqueue_many((batch(f"b-{number}") for number in range(4)), spread=timedelta(hours=4))
+    assert [one.state for one in told] == [JobState.READY] + [JobState.SCHEDULED] * 3
+    first, second, third = (due_of(client, prefix, one.job_id) for one in told[1:])
+    assert second - first == third - second == timedelta(hours=1)
 
 
 def test_an_instant_without_a_time_zone_is_refused(producer: Producer, client: Any, prefix: str) -> None:
@@ -219,16 +203,13 @@ def test_redis_that_is_full_refuses_and_the_same_call_works_later(own_valkey: Em
         own_redis.config_set("maxmemory", 1)
         with pytest.raises(PenstockError) as caught:
             producer.enqueue(batch("full", "my-private-answer"))
-        assert caught.value.code is Code.QUEUE_REFUSED
-        assert caught.value.message == (
-            "Redis refused while noting a job's state: OutOfMemoryError: "
-            "command not allowed when used memory > 'maxmemory'."
-        )
+        assert caught.value.code is Code.QUEUE_OUT_OF_MEMORY
+        assert caught.value.message == "Redis is out of memory while enqueueing"
         assert "my-private-answer" not in str(caught.value.as_dict())
-        assert waiting(own_redis, "penstock") == [str(job_id("default", KIND, "before"))]
+        assert waiting(own_redis, "penstock", "default") == [str(job_id("default", KIND, "before"))]
         own_redis.config_set("maxmemory", 0)
         producer.enqueue(batch("full"))
-        assert len(waiting(own_redis, "penstock")) == 2
+        assert len(waiting(own_redis, "penstock", "default")) == 2
 
 
 def test_a_submit_that_fills_redis_up_says_how_far_it_came(own_valkey: EmbeddedValkey, own_redis: Any) -> None:
@@ -240,8 +221,8 @@ def test_a_submit_that_fills_redis_up_says_how_far_it_came(own_valkey: EmbeddedV
 
     with Producer(own_valkey.url) as producer, pytest.raises(PenstockError) as caught:
         producer.submit("f", rows(), batch_id="b", options=None)
-    assert caught.value.code is Code.QUEUE_REFUSED
-    assert caught.value.details["batches_sent"] == len(waiting(own_redis, "penstock")) == 0
+    assert caught.value.code is Code.QUEUE_OUT_OF_MEMORY
+    assert caught.value.details["batches_sent"] == len(waiting(own_redis, "penstock", "default")) == 0
 
 
 def test_a_wrong_password_is_refused_and_not_told(own_valkey: EmbeddedValkey) -> None:

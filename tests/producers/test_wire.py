@@ -2,13 +2,14 @@
 
 import json
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 import zstandard
 
 from penstock.producers.queue.compression import COMPRESS_FROM_BYTES, compress, decompress
-from penstock.producers.queue.message import EnvelopeEncoder, build_message
+from penstock.producers.queue.enqueueing import NewJob
+from penstock.producers.queue.message import content_digest, encode_job
 from penstock.schemas.envelope import decode_envelope
 from penstock.schemas.errors import Code, InvalidInputError
 from penstock.schemas.job import EncodedPayload
@@ -21,40 +22,54 @@ def payload(body: bytes) -> EncodedPayload:
     return EncodedPayload("submission_batch.write", Queue.SUBMISSIONS, 1, body, "b")
 
 
+def job(body: bytes) -> NewJob:
+    return encode_job(payload(body), uuid.uuid4(), "acme", NOW, keep=timedelta(hours=1))
+
+
 def test_a_small_message_is_two_lines_of_json() -> None:
-    identity = uuid.uuid4()
-    header, body = build_message(payload(b'{"a":1}'), identity, "acme", NOW).encode().split(b"\n")
+    made = job(b'{"a":1}')
+    header, body = made.message.split(b"\n")
     told = json.loads(header)
     assert json.loads(body) == {"a": 1}
-    assert (told["v"], told["id"], told["kind"], told["tenant"]) == (1, str(identity), "submission_batch.write", "acme")
+    assert told == {
+        "v": 1,
+        "id": str(made.job_id),
+        "kind": "submission_batch.write",
+        "queue": "submissions",
+        "tenant": "acme",
+        "enqueued_at": "2026-11-21T08:30:00Z",
+        "payload_version": 1,
+        "state": {},
+    }
 
 
-def test_a_message_survives_dramatiqs_round_trip_with_its_state() -> None:
-    message = build_message(payload(b"x\ny" * 9_000), uuid.uuid4(), "acme", NOW).copy(options={"retries": 2})
-    fields = EnvelopeEncoder().decode(message.encode())
-    assert fields["message_id"] == message.message_id
-    assert fields["options"]["retries"] == 2
-    assert fields["message_timestamp"] == message.message_timestamp
-    assert bytes(fields["args"][0]) == bytes(message.args[0])
-    assert decompress(bytes(fields["args"][0]), fields["options"]["encoding"], 10**6) == b"x\ny" * 9_000
+def test_a_large_payload_survives_the_wire() -> None:
+    body = b"x\ny" * 9_000
+    made = job(body)
+    assert len(made.message) < len(body) / 10
+    header, wire = decode_envelope(made.message)
+    assert (header.id, header.kind, header.tenant, header.enqueued_at) == (made.job_id, made.kind, "acme", NOW)
+    assert header.encoding == "zstd"
+    assert decompress(wire, header.encoding, 10**6) == body
 
 
-def test_a_message_of_another_producer_is_named_by_its_job() -> None:
-    """Such a producer knows nothing of dramatiq's notes; what dramatiq noted itself stays."""
-    foreign = build_message(payload(b"{}"), uuid.uuid4(), "acme", NOW)
-    assert EnvelopeEncoder().decode(foreign.encode())["options"]["redis_message_id"] == foreign.message_id
-    noted = foreign.copy(options={"redis_message_id": "noted"})
-    assert EnvelopeEncoder().decode(noted.encode())["options"]["redis_message_id"] == "noted"
+def test_the_instant_is_told_in_utc() -> None:
+    berlin = NOW.astimezone(timezone(timedelta(hours=1)))
+    made = encode_job(payload(b"{}"), uuid.uuid4(), "acme", berlin, keep=timedelta(hours=1))
+    assert b'"enqueued_at":"2026-11-21T08:30:00Z"' in made.message
 
 
-def test_the_text_of_an_exception_does_not_travel_in_the_header() -> None:
-    message = build_message(payload(b"{}"), uuid.uuid4(), "acme", NOW).copy(options={"traceback": "hunter2"})
-    assert b"hunter2" not in message.encode()
+def test_the_digest_is_of_what_the_producer_sent_and_of_nothing_else() -> None:
+    body = b"x" * 9_000
+    assert job(body).digest == content_digest(body) == job(body).digest
+    assert job(body).digest != job(body[:-1] + b"y").digest
+    assert content_digest(b"{}") == "44136fa355b3678a1146ad16f7e8649e"
 
 
-def test_no_log_line_of_a_message_shows_its_payload() -> None:
-    message = build_message(payload(b'{"answer":"hunter2"}'), uuid.uuid4(), "acme", NOW)
-    assert "hunter2" not in f"{message} {message!r}"
+def test_no_log_line_of_a_job_shows_its_payload() -> None:
+    made = job(b'{"answer":"hunter2"}')
+    assert b"hunter2" in made.message
+    assert "hunter2" not in f"{made} {made!r} {payload(b'hunter2')!r}"
 
 
 @pytest.mark.parametrize("size", [0, COMPRESS_FROM_BYTES - 1, COMPRESS_FROM_BYTES, 10 * COMPRESS_FROM_BYTES])

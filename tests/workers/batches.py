@@ -56,8 +56,8 @@ def batches(parts: Parts, database: Database) -> Iterator["Batches"]:
     """An empty ledger, and a way to run batches."""
     yield Batches(parts, database)
     database.query(
-        "TRUNCATE penstock.submissions, penstock.submission_batches, penstock.submission_rejections,"
-        " penstock.base_batches"
+        "TRUNCATE penstock.job_effects, penstock.submissions, penstock.submission_batches,"
+        " penstock.submission_rejections, penstock.base_batches"
     )
 
 

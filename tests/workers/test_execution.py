@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, ValidationError
 
 from penstock.producers import WriteSubmissionBatch
 from penstock.producers.queue.compression import compress
@@ -121,6 +122,26 @@ def test_each_outcome_is_told_with_its_job(
     (line,) = [record for record in caplog.records if hasattr(record, "job_id")]
     assert (line.levelname, line.getMessage()) == (level, message)
     assert (line.job_id, line.tenant, line.attempt) == (job.job_id, "acme", 2)  # type: ignore[attr-defined]
+
+
+def test_a_payload_that_breaks_its_schema_is_told_from_any_other_thing_that_does(
+    execution: Execution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Answer(BaseModel):
+        status: int
+
+    job = execution.unpack(header(), b'{"form_id": "hunter2 hunter2"}', attempt=1)
+    monkeypatch.setitem(
+        execution._actors, KIND, lambda jobs, _: WriteSubmissionBatch.model_validate_json(jobs[0].payload)
+    )
+    with pytest.raises(InvalidInputError, match="the payload is not usable: form_id: ") as caught:
+        execution.run([job])
+    assert caught.value.code is Code.JOB_PAYLOAD_INVALID
+    assert "hunter2" not in caught.value.message
+    # Of another service's answer nobody can say that it will never be right.
+    monkeypatch.setitem(execution._actors, KIND, lambda *_: Answer.model_validate_json("{}"))
+    with pytest.raises(ValidationError):
+        execution.run([job])
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])

@@ -1,15 +1,19 @@
 """Each check of `penstock health`, failing for real."""
 
 import socket
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import redis
 
+from penstock.producers.queue.enqueueing import Enqueuer
+from penstock.producers.queue.layout import LAYOUT, QueueKeys
 from penstock.workers.health import Check, check_all, is_healthy
 from penstock.workers.settings import WorkerSettings
 from tests.conftest import BlankDatabase
+from tests.queue_kit import new_job
 
 SECRET = "hunter2-the-password"
 
@@ -69,18 +73,31 @@ def test_redis_refuses_the_password(settings: WorkerSettings) -> None:
 def test_a_key_of_a_queue_is_something_else(settings: WorkerSettings) -> None:
     namespace = f"{settings.namespace}-taken"
     with redis.Redis.from_url(settings.redis_url) as client:
-        client.set(f"{namespace}:submissions", "no list")
+        client.set(QueueKeys(namespace, "submissions").key("rotation"), "no list")
     assert failed(settings, namespace=namespace) == {"queues": "QUEUE_REFUSED"}
 
 
-def test_the_queues_tell_how_many_jobs_are_ready(settings: WorkerSettings) -> None:
-    namespace = f"{settings.namespace}-counted"
+def test_a_queue_of_a_later_release_is_told(settings: WorkerSettings) -> None:
+    namespace = f"{settings.namespace}-later"
     with redis.Redis.from_url(settings.redis_url) as client:
-        client.rpush(f"{namespace}:submissions", *range(1_234))
+        client.hset(QueueKeys(namespace, "posts").key("meta"), "layout", LAYOUT + 1)
+    assert failed(settings, namespace=namespace) == {"queues": "QUEUE_LAYOUT_NEWER"}
+
+
+def test_the_queues_tell_how_many_jobs_are_where(settings: WorkerSettings) -> None:
+    namespace = f"{settings.namespace}-counted"
+    jobs = [new_job() for _ in range(1_234)]
+    with redis.Redis.from_url(settings.redis_url) as client:
+        Enqueuer(client, namespace).enqueue("submissions", jobs)
+        Enqueuer(client, namespace).enqueue("posts", [new_job(due=timedelta(hours=1))])
     (told,) = [
         one.told for one in check_all(settings.model_copy(update={"namespace": namespace})) if one.name == "queues"
     ]
-    assert told == "submissions 1,234 ready"
+    assert told == (
+        "submissions: 1,234 ready, 0 leased, 0 scheduled, 0 parked, 0 dead;"
+        " posts: 0 ready, 0 leased, 1 scheduled, 0 parked, 0 dead;"
+        " publishing: 0 ready, 0 leased, 0 scheduled, 0 parked, 0 dead"
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from penstock.schemas.errors import ConflictError, InvalidInputError, NotFoundError
 from penstock.schemas.submission_batch import WriteSubmissionBatch
+from penstock.workers.database.ledger import note_repeated_effect
 from penstock.workers.database.partitions import Partitions
 from penstock.workers.database.transaction import Transaction
 from penstock.workers.job import Dead, Done, Job, Outcome
-from penstock.workers.registry import Registration, Resources
+from penstock.workers.registry import Policy, Registration, Resources
 from penstock.workers.submissions.batch import BatchReader, WriteResult, write_batch
 from penstock.workers.submissions.instants import months_of
 from penstock.workers.submissions.store import PreparedBatch
@@ -25,12 +26,13 @@ class WriteSubmissionBatches:
         """Write several batches. One that can't be written is dead and leaves the others alone."""
         # All that needs no lock comes before the transaction begins.
         read = [self._read(job) for job in jobs]
-        batches = [batch for batch in read if isinstance(batch, PreparedBatch)]
-        self._partitions.ensure(months_of(row.submitted_us for batch in batches for row in batch.accepted))
-        written: dict[int, Outcome] = {}
-        for batch in sorted(batches, key=lambda batch: (batch.tenant, batch.batch_id)):
-            written[id(batch)] = _write(batch, transaction)
-        return [written[id(batch)] if isinstance(batch, PreparedBatch) else batch for batch in read]
+        batches = [(place, batch) for place, batch in enumerate(read) if isinstance(batch, PreparedBatch)]
+        self._partitions.ensure(months_of(row.submitted_us for _, batch in batches for row in batch.accepted))
+        outcomes: list[Outcome | PreparedBatch] = list(read)
+        # In the same order everywhere, so that two transactions can't wait for each other.
+        for place, batch in sorted(batches, key=lambda found: (found[1].tenant, found[1].batch_id)):
+            outcomes[place] = _write(jobs[place], batch, transaction)
+        return [outcome for outcome in outcomes if not isinstance(outcome, PreparedBatch)]
 
     def _read(self, job: Job) -> PreparedBatch | Dead:
         try:
@@ -39,9 +41,11 @@ class WriteSubmissionBatches:
             return Dead(error.code, error.message)
 
 
-def _write(batch: PreparedBatch, transaction: Transaction) -> Outcome:
+def _write(job: Job, batch: PreparedBatch, transaction: Transaction) -> Outcome:
     try:
         result = write_batch(transaction.connection, batch)
+        if result.repeated:
+            note_repeated_effect(transaction.connection, job)
     except (ConflictError, NotFoundError) as error:
         return Dead(error.code, error.message)
     transaction.after_commit(lambda: _count(result))
@@ -63,4 +67,5 @@ def _build(resources: Resources) -> WriteSubmissionBatches:
     return WriteSubmissionBatches(reader, resources.partitions)
 
 
-REGISTRATION = Registration(WriteSubmissionBatch, _build)
+#: More in one transaction gain little, and an error has them all run again.
+REGISTRATION = Registration(WriteSubmissionBatch, _build, Policy(group_limit=8))

@@ -10,11 +10,13 @@ from pathlib import Path
 import psycopg
 
 from penstock.migrations.runner import require_current
-from penstock.producers import Producer
+from penstock.producers import Enqueued, Producer
 from penstock.producers.batches import Batch, Progress, SubmitOptions, cut, send
+from penstock.producers.queue.records import JobState
 from penstock.producers.storage.batches import StoredBatch, find_base, find_batches
 from penstock.producers.storage.forms import find_form
 from penstock.schemas.errors import Code, NotFoundError
+from penstock.schemas.job import EncodedPayload
 from penstock.workers.handover.files import SubmissionFile, open_submissions
 from penstock.workers.handover.outcome import Tally, Waiter
 from penstock.workers.handover.plan import Plan, check_known, plan
@@ -65,7 +67,7 @@ class Handover:
             known = self._compare(made)
             reports.planned(made)
             self._producer.claim_base(made.base_batch_id, made.form_id, made.batch_size)
-            send(self._batches(file, order, known), self._producer.enqueue, order.options, reports.sent)
+            send(self._batches(file, order, known), self._enqueue, order.options, reports.sent)
         return made, known
 
     def wait(self, made: Plan, known: dict[str, StoredBatch], order: Order, reports: Reports) -> Tally:
@@ -83,6 +85,11 @@ class Handover:
         waiting = [part for part in made.parts if part.batch_id not in known]
         Waiter(self._connection, self._producer).wait(waiting, tally, order.limit, reports.settled)
         return tally
+
+    def _enqueue(self, payload: EncodedPayload) -> Enqueued:
+        # Whoever hands a file over again wants it done. What the ledger does not have is not done, whatever Redis says.
+        revive = {JobState.DEAD} if self._connection is None else {JobState.DEAD, JobState.DONE}
+        return self._producer.enqueue(payload, revive=revive)
 
     def _compare(self, made: Plan) -> dict[str, StoredBatch]:
         if self._connection is None:

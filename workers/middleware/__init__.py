@@ -1,19 +1,14 @@
-"""What surrounds each job, one behaviour a file; this is the one list of them, in order.
+"""What surrounds each delivery, one behaviour a file; this is the one list of them, in order.
 
-dramatiq calls `before_` hooks in this order and `after_` hooks in reverse.
+dramatiq calls `before_` hooks in this order and `after_` hooks in reverse. Retries, records and time limits are no
+middleware: they are part of the step that ends a lease, or must not end before the work does.
 """
 
 from dramatiq import Middleware
-from dramatiq.middleware import CurrentMessage, Retries
 
-from penstock.producers.queue.records import JobRecords
-from penstock.workers.middleware.job_records import RecordJobs
 from penstock.workers.middleware.metrics import MeasureJobs
 
 
-def middleware(records: JobRecords) -> list[Middleware]:
-    """The middleware of a worker.
-
-    `Retries` comes last, so that its `after_` hook runs first: the others see what became of the job.
-    """
-    return [CurrentMessage(), RecordJobs(records), MeasureJobs(), Retries()]
+def middleware() -> list[Middleware]:
+    """The middleware of a worker."""
+    return [MeasureJobs()]

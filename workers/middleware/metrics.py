@@ -5,21 +5,33 @@ from typing import Any
 
 import dramatiq
 
+from penstock.workers.broker.delivery import Delivery
+from penstock.workers.broker.leases import Verb
 from penstock.workers.telemetry.metrics import JOB_DURATION, JOB_WAIT, JOBS_FINISHED
+
+_OUTCOMES = {
+    Verb.ACK: "done",
+    Verb.RETRY: "retried",
+    Verb.POSTPONE: "postponed",
+    Verb.PARK: "postponed",
+    Verb.RELEASE: "released",
+    Verb.BURY: "dead",
+}
 
 
 class MeasureJobs(dramatiq.Middleware):
-    """Observes each delivery in the job metrics."""
+    """Observes each job of each delivery in the job metrics."""
 
     def __init__(self) -> None:
         self._started: dict[int, float] = {}
 
     def before_process_message(self, broker: dramatiq.Broker, message: dramatiq.MessageProxy) -> None:
-        """Observe the wait, on the first attempt."""
+        """Observe the wait: from when the job was ready to its lease, by Redis's clock."""
         self._started[id(message)] = time.perf_counter()
-        if not message.options.get("retries"):
-            waited = time.time() - message.message_timestamp / 1000
-            JOB_WAIT.labels(_queue(message), message.actor_name).observe(max(waited, 0))
+        if isinstance(message, Delivery):
+            for job in message.jobs:
+                waited = (job.leased.leased_at - job.leased.ready_at) / 1000
+                JOB_WAIT.labels(message.queue_name, message.actor_name).observe(max(waited, 0))
 
     def after_process_message(
         self,
@@ -29,13 +41,13 @@ class MeasureJobs(dramatiq.Middleware):
         result: Any = None,
         exception: BaseException | None = None,
     ) -> None:
-        """Observe the duration and the outcome."""
+        """Observe the duration and the outcomes."""
         started = self._started.pop(id(message), None)
-        if started is not None:
-            JOB_DURATION.labels(_queue(message), message.actor_name).observe(time.perf_counter() - started)
-        outcome = "done" if exception is None else "dead" if message.failed else "retried"
-        JOBS_FINISHED.labels(_queue(message), message.actor_name, outcome).inc()
-
-
-def _queue(message: dramatiq.MessageProxy) -> str:
-    return str(message.queue_name).removesuffix(".DQ")
+        if not isinstance(message, Delivery) or message.work is None or started is None:
+            return
+        labels = (str(message.queue_name), str(message.actor_name))
+        # What jobs share in one delivery is parted among them, so that the sum is the time that was spent.
+        each = (time.perf_counter() - started) / len(message.jobs)
+        for settlement in message.work.settlements:
+            JOB_DURATION.labels(*labels).observe(each)
+            JOBS_FINISHED.labels(*labels, _OUTCOMES[settlement.verb]).inc()

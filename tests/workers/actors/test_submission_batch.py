@@ -81,6 +81,14 @@ def test_one_batch_id_twice_in_one_delivery(batches: Batches, second: list[bytes
     assert batches.rows_written() == (2, 2, 0, 2)
 
 
+def test_a_batch_that_came_under_two_job_ids_is_found_by_both(batches: Batches) -> None:
+    first, again = batches.job([GOOD]), batches.job([GOOD])
+    for job, expected in ((first, (1, 0, 0)), (again, "repeated"), (again, "repeated"), (first, "repeated")):
+        assert told(batches.run(job)) == [expected]
+    effects = [found for (found,) in batches.database.query("SELECT job_id FROM penstock.effects")]
+    assert sorted(effects) == sorted([first.job_id, again.job_id])
+
+
 def test_batches_of_one_delivery_that_share_rows(batches: Batches) -> None:
     outcomes = batches.run(batches.job([row("x"), row("y")], "c"), batches.job([row("y"), row("z")], "b"))
     assert sorted(map(str, told(outcomes))) == ["(1, 0, 1)", "(2, 0, 0)"]

@@ -1,0 +1,153 @@
+"""Puts jobs into queues: any number in one round trip, each at most once however often it is sent."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+import redis
+
+from penstock.producers.queue.connection import redis_errors
+from penstock.producers.queue.layout import QueueKeys
+from penstock.producers.queue.records import JobState
+from penstock.producers.queue.scripts import Argument, Scripts
+from penstock.schemas.errors import Code, UnavailableError
+
+#: One call holds so much of Redis's single thread that others should get a turn.
+BATCH_JOBS = 1_000
+BATCH_BYTES = 16 * 1024 * 1024
+
+_MILLISECOND = timedelta(milliseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job as a queue takes it.
+
+    Attributes:
+        message: the envelope: header line, newline, payload.
+        digest: of the producer's content; tells a resend from a conflict.
+        keep: how long the job is known after it is done.
+        due: when it becomes ready: an instant (aware), or a time from when Redis has it; None for at once.
+    """
+
+    job_id: UUID
+    kind: str
+    tenant: str
+    message: bytes = field(repr=False)
+    digest: str
+    keep: timedelta
+    due: datetime | timedelta | None = None
+
+
+class Offer(StrEnum):
+    """What became of a job that was offered to a queue."""
+
+    ACCEPTED = "accepted"
+    #: The same job was accepted before; nothing was added.
+    KNOWN = "known"
+    #: The same job had ended, and has a new life.
+    REVIVED = "revived"
+    #: Its id is that of a job with other content; nothing was added.
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A queue's answer to one job. `state` is the job's state now."""
+
+    job_id: UUID
+    offer: Offer
+    state: JobState
+
+
+class Enqueuer:
+    """Puts jobs into queues. Safe to share between threads.
+
+    Args:
+        replica_acks: replicas that must have a job before it counts as enqueued.
+        replica_ack_wait: how long to wait for them.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        namespace: str,
+        *,
+        replica_acks: int = 0,
+        replica_ack_wait: timedelta = timedelta(milliseconds=500),
+    ) -> None:
+        self._scripts = Scripts(client)
+        self._namespace = namespace
+        self._replica_acks = replica_acks
+        self._replica_ack_wait = replica_ack_wait
+
+    def enqueue(self, queue: str, jobs: Sequence[NewJob], *, revive: Collection[JobState] = ()) -> list[Offered]:
+        """Offer jobs to a queue, in order; when this returns, Redis has them (and the replicas that were asked for).
+
+        One round trip for each 1,000 jobs or 16 MiB. A conflict is told of the job that it concerns, and the others
+        are enqueued. A known job whose state is in `revive` (of DEAD and DONE) gets a new life.
+
+        Raises:
+            UnavailableError: `QUEUE_UNAVAILABLE`; `QUEUE_NOT_CONFIRMED` where Redis has the jobs and too few replicas
+                do. Send the same jobs again: ids make it safe.
+            PenstockError: `QUEUE_OUT_OF_MEMORY` or `QUEUE_REFUSED`.
+            ConflictError: `QUEUE_LAYOUT_NEWER`.
+        """
+        keys = QueueKeys(self._namespace, queue)
+        answers: list[Offered] = []
+        for part in _parts(jobs):
+            with redis_errors("enqueueing"):
+                told = self._offer(keys, part, revive)
+            answers += [
+                Offered(job.job_id, Offer(told[2 * place].decode()), JobState(told[2 * place + 1].decode()))
+                for place, job in enumerate(part)
+            ]
+        return answers
+
+    def _offer(self, keys: QueueKeys, jobs: Sequence[NewJob], revive: Collection[JobState]) -> list[bytes]:
+        arguments: list[Argument] = [",".join(revive)]
+        for job in jobs:
+            arguments += (
+                str(job.job_id),
+                job.kind,
+                job.tenant,
+                job.digest,
+                job.keep // _MILLISECOND,
+                _due(job.due),
+                job.message,
+            )
+        if not self._replica_acks:
+            answer: list[bytes] = self._scripts.run("enqueue", keys, *arguments)
+            return answer
+        answer, confirmed = self._scripts.run_confirmed(
+            "enqueue", keys, arguments, self._replica_acks, self._replica_ack_wait // _MILLISECOND
+        )
+        if confirmed < self._replica_acks:
+            raise UnavailableError(
+                Code.QUEUE_NOT_CONFIRMED,
+                f"{confirmed} of {self._replica_acks} replicas confirmed {len(jobs)} job(s) in time",
+            )
+        return answer
+
+
+def _parts(jobs: Sequence[NewJob]) -> list[list[NewJob]]:
+    parts: list[list[NewJob]] = []
+    size = 0
+    for job in jobs:
+        if not parts or size + len(job.message) > BATCH_BYTES or len(parts[-1]) >= BATCH_JOBS:
+            parts.append([])
+            size = 0
+        parts[-1].append(job)
+        size += len(job.message)
+    return parts
+
+
+def _due(due: datetime | timedelta | None) -> str:
+    if due is None:
+        return ""
+    if isinstance(due, timedelta):
+        return f"in:{-(-due // _MILLISECOND)}"
+    return f"at:{-((_EPOCH - due) // _MILLISECOND)}"

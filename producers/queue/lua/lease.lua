@@ -1,0 +1,95 @@
+-- Lease ready jobs to a worker. Tenants take turns; suspects come first, one at a time.
+-- A replay (the same request again, because the answer was lost) gets the same jobs.
+-- flags: allow-oom
+--
+-- ARGV: boot id, number of the request (rises by one each), jobs wanted, lease (ms)
+-- Answer: paused (1 | 0), ms until the next scheduled job is due (-1: none), now (ms), then for each job
+--         id, kind, tenant, message, attempts, recoveries, crashes, postpones, postponed_at, parked_at, ready_at, alone
+-- Moves: scheduled -> ready (due ones), ready -> leased
+local boot, request, wanted, lease = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local leased, worker = key('leased:' .. boot), key('worker:' .. boot)
+local token = boot .. '/' .. ARGV[2]
+
+-- A small backlog is parted among the workers, so that one does not take what another is idle for.
+local function fair_share()
+  local total, seen = 0, redis.call('LRANGE', key('rotation'), 0, 63)
+  for _, tenant in ipairs(seen) do
+    total = total + redis.call('LLEN', key('ready:' .. tenant))
+    if total >= wanted * 16 then return wanted end
+  end
+  -- Of many tenants the first stand for all.
+  if #seen == 64 then total = total * redis.call('LLEN', key('rotation')) / 64 end
+  local workers = math.max(1, redis.call('ZCARD', key('workers')))
+  return math.min(wanted, math.max(1, math.ceil(total / workers)))
+end
+
+-- A job that was lost with its worker is leased singly, and only one such to a worker: whoever kills it is known then.
+local function take_suspect(taken)
+  if redis.call('HEXISTS', worker, 'alone') == 1 then return end
+  local id = redis.call('LPOP', key('alone'))
+  if not id then return end
+  redis.call('HSET', worker, 'alone', id)
+  taken[#taken + 1] = id
+end
+
+local function take_turns(taken, limit)
+  while #taken < limit do
+    local turns = redis.call('LLEN', key('rotation'))
+    local tenant = redis.call('LPOP', key('rotation'))
+    if not tenant then return end
+    local ids = redis.call('LPOP', key('ready:' .. tenant), math.ceil((limit - #taken) / turns)) or {}
+    for _, id in ipairs(ids) do taken[#taken + 1] = id end
+    if redis.call('EXISTS', key('ready:' .. tenant)) == 1 then redis.call('RPUSH', key('rotation'), tenant) end
+  end
+end
+
+local function take()
+  local taken, places = {}, {}
+  take_suspect(taken)
+  take_turns(taken, #taken + math.min(wanted - #taken, fair_share()))
+  for place, id in ipairs(taken) do
+    places[#places + 1] = request + place / 65536
+    places[#places + 1] = id
+    local ready_at = redis.call('HGET', job_key(id), 'changed_at')
+    if ready_at then
+      redis.call('HSET', job_key(id), 'state', 'leased', 'lease', token, 'ready_at', ready_at, 'changed_at', now)
+    end
+  end
+  in_chunks(places, function(...) redis.call('ZADD', leased, ...) end)
+  return taken
+end
+
+redis.call('ZADD', key('workers'), now + lease, boot)
+if not layout then redis.call('HSET', meta, 'layout', LAYOUT) end
+local taken = redis.call('ZRANGEBYSCORE', leased, request, '(' .. (request + 1))
+local paused = redis.call('HEXISTS', meta, 'paused')
+if #taken == 0 and paused == 0 and wanted > 0 then
+  promote(500)
+  taken = take()
+end
+
+local answer = {paused, next_due(), now}
+local alone = redis.call('HGET', worker, 'alone')
+for _, id in ipairs(taken) do
+  local job = redis.call('HMGET', job_key(id), 'kind', 'tenant', 'message', 'attempts', 'recoveries', 'crashes',
+    'postpones', 'postponed_at', 'parked_at', 'ready_at')
+  if job[3] then
+    answer[#answer + 1] = id
+    for field = 1, 10 do answer[#answer + 1] = job[field] or '' end
+    answer[#answer + 1] = (alone == id) and 1 or 0
+  else
+    -- Somebody removed the job's record; reconcile tells of it.
+    redis.call('ZREM', leased, id)
+    if alone == id then redis.call('HDEL', worker, 'alone') end
+  end
+end
+-- A worker that has its suspect and took nothing leaves further ones behind without a token: it would only wake itself
+-- with it, again and again. Its suspect's end wakes the next.
+local left = redis.call('EXISTS', key('rotation')) == 1
+  or (redis.call('EXISTS', key('alone')) == 1 and (#taken > 0 or not alone))
+if paused == 0 and left then
+  wake()
+else
+  redis.call('DEL', key('wake'))
+end
+return answer

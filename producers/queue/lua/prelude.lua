@@ -1,0 +1,112 @@
+-- What every step begins with: names of keys, the server's time, the layout's version, and the moves that steps share.
+-- KEYS[1] is the queue's base `<namespace>:{<queue>}`. Every other key derives from it and so has its hash tag: a step
+-- touches one slot of a Cluster. docs/queue.md lists the keys, the fields of a job, and the states.
+local B = KEYS[1]
+local function key(suffix) return B .. ':' .. suffix end
+local function job_key(id) return B .. ':job:' .. id end
+local meta = key('meta')
+
+local LAYOUT = 1
+local layout = redis.call('HGET', meta, 'layout')
+if layout and tonumber(layout) > LAYOUT then
+  return redis.error_reply('LAYOUT ' .. layout)
+end
+
+-- The server's clock is the only one that counts: clients' clocks are wrong.
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+
+-- Lua can hand a command only so many arguments at once.
+local CHUNK = 1000
+local function in_chunks(items, act)
+  for from = 1, #items, CHUNK do
+    act(unpack(items, from, math.min(from + CHUNK - 1, #items)))
+  end
+end
+
+-- One token wakes one idle worker, and a lease that leaves jobs behind wakes the next one.
+local function wake()
+  if redis.call('EXISTS', key('wake')) == 0 then redis.call('RPUSH', key('wake'), '1') end
+end
+
+local function push_tail(tenant, ids)
+  local length = 0
+  in_chunks(ids, function(...) length = redis.call('RPUSH', key('ready:' .. tenant), ...) end)
+  -- A tenant is in the rotation exactly while it has ready jobs.
+  if length == #ids then redis.call('RPUSH', key('rotation'), tenant) end
+end
+
+local function push_head(tenant, id)
+  if redis.call('LPUSH', key('ready:' .. tenant), id) == 1 then
+    redis.call('LPUSH', key('rotation'), tenant)
+  end
+end
+
+-- Make jobs ready that were elsewhere, in this order; returns how many there were. Ids without a job are dropped.
+local function make_ready(ids)
+  local tenants, by_tenant, count = {}, {}, 0
+  for _, id in ipairs(ids) do
+    local tenant = redis.call('HGET', job_key(id), 'tenant')
+    if tenant then
+      redis.call('HSET', job_key(id), 'state', 'ready', 'changed_at', now)
+      if not by_tenant[tenant] then
+        by_tenant[tenant] = {}
+        tenants[#tenants + 1] = tenant
+      end
+      table.insert(by_tenant[tenant], id)
+      count = count + 1
+    end
+  end
+  for _, tenant in ipairs(tenants) do push_tail(tenant, by_tenant[tenant]) end
+  if count > 0 then wake() end
+  return count
+end
+
+-- Scheduled jobs whose time has come, in the order of their due times.
+local function promote(limit)
+  local due = redis.call('ZRANGEBYSCORE', key('scheduled'), '-inf', now, 'LIMIT', 0, limit)
+  if #due == 0 then return 0 end
+  in_chunks(due, function(...) redis.call('ZREM', key('scheduled'), ...) end)
+  for _, id in ipairs(due) do redis.call('HDEL', job_key(id), 'due') end
+  return make_ready(due)
+end
+
+-- Milliseconds until the next scheduled job is due; -1 where there is none.
+local function next_due()
+  local first = redis.call('ZRANGE', key('scheduled'), 0, 0, 'WITHSCORES')
+  if not first[2] then return -1 end
+  return math.max(0, tonumber(first[2]) - now)
+end
+
+-- The first `limit` jobs parked under a key, in the order in which they were enqueued.
+local function release_parked(park, limit)
+  local parked = key('parked:' .. park)
+  local ids = redis.call('ZRANGE', parked, 0, limit - 1)
+  if #ids > 0 then
+    in_chunks(ids, function(...) redis.call('ZREM', parked, ...) end)
+    for _, id in ipairs(ids) do redis.call('HDEL', job_key(id), 'park', 'blocked_by') end
+    make_ready(ids)
+  end
+  if redis.call('EXISTS', parked) == 0 then
+    redis.call('HDEL', key('parks'), park)
+    redis.call('ZREM', key('releases'), park)
+  end
+  return #ids
+end
+
+-- Add an entry (a JSON object) to a job's history (a JSON list of them). A job that goes round for ever must not grow.
+local function add_history(id, entry)
+  local history = redis.call('HGET', job_key(id), 'history')
+  if not history then
+    redis.call('HSET', job_key(id), 'history', '[' .. entry .. ']')
+  elseif #history < 262144 then
+    redis.call('HSET', job_key(id), 'history', string.sub(history, 1, -2) .. ',' .. entry .. ']')
+  end
+end
+
+-- End a job as a dead letter. It never expires.
+local function bury(id, code, told)
+  redis.call('HSET', job_key(id), 'state', 'dead', 'code', code, 'told', told, 'died_at', now, 'changed_at', now)
+  redis.call('HDEL', job_key(id), 'blocked_by')
+  redis.call('ZADD', key('dead'), now, id)
+end

@@ -1,0 +1,120 @@
+-- End leases: each job goes where its outcome sends it. Only who holds the lease may; a replay changes nothing.
+-- flags: allow-oom
+--
+-- ARGV: boot id, then for each job id, lease token, verb, detail (JSON, or '' for ack)
+--   ack       done                                             detail none
+--   retry     a failed attempt that counts: scheduled          {delay, code, told, entry}
+--   postpone  not now, no attempt spent: scheduled             {delay, blocked_by, code?, told?}
+--   bury      dead letter                                      {code, told, entry}
+--   release   back to the head of ready, no attempt spent      {alone?} (alone: to be leased singly)
+--   park      until its key is released, no attempt spent      {key, blocked_by, offer?, limit?}
+--   (delay, offer and limit in ms; entry is JSON within JSON, which the history takes as it is. What follows the JSON
+--   after a newline replaces the job's message.)
+-- Answer: for each job 1, or 0 where the lease was lost before (its jobs are somebody else's now)
+local boot = ARGV[1]
+local leased, worker = key('leased:' .. boot), key('worker:' .. boot)
+local answer, done, released, freed = {}, 0, {}, {}
+local alone = redis.call('HGET', worker, 'alone')
+
+local function finish(id, token)
+  local job = redis.call('HMGET', job_key(id), 'kind', 'tenant', 'digest', 'keep', 'attempts')
+  -- Deleted first: a hash that held a message stays large in memory.
+  redis.call('DEL', job_key(id))
+  local keep = tonumber(job[4] or '0')
+  if keep > 0 then
+    redis.call('HSET', job_key(id), 'state', 'done', 'kind', job[1], 'tenant', job[2], 'digest', job[3],
+      'changed_at', now, 'attempts', job[5] or 0, 'settled', token)
+    redis.call('PEXPIRE', job_key(id), keep)
+  end
+  done = done + 1
+end
+
+local function schedule(id, delay)
+  local due = now + math.max(0, tonumber(delay))
+  redis.call('HSET', job_key(id), 'state', 'scheduled', 'due', due, 'changed_at', now)
+  redis.call('ZADD', key('scheduled'), due, id)
+  if redis.call('ZRANGE', key('scheduled'), 0, 0)[1] == id then wake() end
+end
+
+local function tell(id, detail)
+  if detail.code then redis.call('HSET', job_key(id), 'code', detail.code, 'told', detail.told or '') end
+  if detail.entry then add_history(id, detail.entry) end
+end
+
+local verbs = {}
+
+function verbs.retry(id, detail)
+  redis.call('HINCRBY', job_key(id), 'attempts', 1)
+  redis.call('HDEL', job_key(id), 'blocked_by')
+  tell(id, detail)
+  schedule(id, detail.delay)
+end
+
+function verbs.postpone(id, detail)
+  redis.call('HINCRBY', job_key(id), 'postpones', 1)
+  redis.call('HSETNX', job_key(id), 'postponed_at', now)
+  redis.call('HSET', job_key(id), 'blocked_by', detail.blocked_by)
+  tell(id, detail)
+  schedule(id, detail.delay)
+end
+
+function verbs.bury(id, detail)
+  if detail.attempted then redis.call('HINCRBY', job_key(id), 'attempts', 1) end
+  tell(id, detail)
+  bury(id, detail.code, detail.told)
+end
+
+function verbs.release(id, detail)
+  redis.call('HSET', job_key(id), 'state', 'ready', 'changed_at', now)
+  if detail.alone then
+    redis.call('RPUSH', key('alone'), id)
+  else
+    released[#released + 1] = id
+  end
+  freed[1] = true
+end
+
+function verbs.park(id, detail)
+  local seq = redis.call('HGET', job_key(id), 'seq') or 0
+  redis.call('HSET', job_key(id), 'state', 'parked', 'park', detail.key, 'blocked_by', detail.blocked_by,
+    'changed_at', now)
+  redis.call('HSETNX', job_key(id), 'parked_at', now)
+  tell(id, detail)
+  redis.call('ZADD', key('parked:' .. detail.key), seq, id)
+  local info = {reason = detail.blocked_by, since = now, offer = detail.offer, limit = detail.limit}
+  if redis.call('HSETNX', key('parks'), detail.key, cjson.encode(info)) == 1 and detail.offer then
+    redis.call('ZADD', key('releases'), now + detail.offer, detail.key)
+  end
+end
+
+local function settle(id, token, verb, detail)
+  local job = redis.call('HMGET', job_key(id), 'lease', 'settled')
+  if job[1] ~= token then return job[2] == token and 1 or 0 end
+  redis.call('ZREM', leased, id)
+  if alone == id then
+    redis.call('HDEL', worker, 'alone')
+    if redis.call('EXISTS', key('alone')) == 1 then wake() end
+  end
+  if verb == 'ack' then
+    finish(id, token)
+    return 1
+  end
+  redis.call('HDEL', job_key(id), 'lease', 'started')
+  redis.call('HSET', job_key(id), 'settled', token)
+  -- Bytes have no place in JSON, so a message stands behind it.
+  local ends = string.find(detail, '\n', 1, true)
+  if ends then redis.call('HSET', job_key(id), 'message', string.sub(detail, ends + 1)) end
+  verbs[verb](id, cjson.decode(string.sub(detail, 1, (ends or 0) - 1)))
+  return 1
+end
+
+for i = 2, #ARGV, 4 do
+  answer[#answer + 1] = settle(unpack(ARGV, i, i + 3))
+end
+-- The last one goes to the head first, so that they stand there in the order in which they were leased.
+for i = #released, 1, -1 do
+  push_head(redis.call('HGET', job_key(released[i]), 'tenant'), released[i])
+end
+if freed[1] then wake() end
+if done > 0 then redis.call('HINCRBY', meta, 'done', done) end
+return answer

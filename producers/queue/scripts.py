@@ -1,0 +1,118 @@
+"""Runs the steps of the queue, each a script in `lua/` that Redis runs as one atomic step."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import redis
+
+from penstock.producers.queue.layout import LAYOUT, QueueKeys
+from penstock.schemas.errors import Code, ConflictError
+
+_FLAGS = re.compile(r"^-- flags: (?P<flags>[a-z, -]+)$", re.MULTILINE)
+
+Argument = str | bytes | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script as Redis gets it, and the name by which Redis knows it."""
+
+    source: str
+    sha: str
+
+
+@cache
+def script(name: str) -> Script:
+    """The script of a step: its file, after what every step begins with.
+
+    Raises:
+        FileNotFoundError: where there is no such step.
+    """
+    folder = resources.files(__package__) / "lua"
+    body = (folder / f"{name}.lua").read_text(encoding="utf-8")
+    prelude = (folder / "prelude.lua").read_text(encoding="utf-8")
+    declared = _FLAGS.search(body)
+    # The first line makes Redis hold a script to its flags, and to the slot of its key on a Cluster.
+    first = "#!lua" + (f" flags={declared['flags'].replace(' ', '')}" if declared else "")
+    source = f"{first}\n{prelude}\n{body}"
+    # usedforsecurity: it is what Redis calls a script, no more.
+    return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+class Scripts:
+    """Runs steps over a client. Safe to share between threads."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+
+    def run(self, name: str, keys: QueueKeys, *arguments: Argument) -> Any:
+        """Run a step on a queue; returns what the script answers.
+
+        Raises:
+            ConflictError: `QUEUE_LAYOUT_NEWER`, where a later release has changed the queue's keys.
+            redis.RedisError: whatever Redis says; every step can be run again.
+        """
+        found = script(name)
+        try:
+            try:
+                return self._client.evalsha(found.sha, 1, keys.base, *arguments)
+            except redis.exceptions.NoScriptError:
+                # A server that restarted or took over knows no script; EVAL teaches it this one.
+                return self._client.eval(found.source, 1, keys.base, *arguments)
+        except redis.ResponseError as error:
+            raise_layout(error, keys)
+            raise
+
+    def run_confirmed(
+        self, name: str, keys: QueueKeys, arguments: list[Argument], replicas: int, wait_ms: int
+    ) -> tuple[Any, int]:
+        """As `run`, and WAIT on the same connection; returns the answer and how many replicas have it.
+
+        WAIT speaks of the last write of its own connection, so the two must not go over different ones.
+        """
+        found = script(name)
+        try:
+            try:
+                return self._confirmed(["EVALSHA", found.sha, 1, keys.base, *arguments], replicas, wait_ms)
+            except redis.exceptions.NoScriptError:
+                return self._confirmed(["EVAL", found.source, 1, keys.base, *arguments], replicas, wait_ms)
+        except redis.ResponseError as error:
+            raise_layout(error, keys)
+            raise
+
+    def _confirmed(self, command: list[Argument], replicas: int, wait_ms: int) -> tuple[Any, int]:
+        with self._client.pipeline(transaction=False) as pipeline:
+            pipeline.execute_command(*command)
+            pipeline.execute_command("WAIT", replicas, wait_ms)
+            answer, confirmed = pipeline.execute()
+        return answer, int(confirmed)
+
+
+def require_layout(client: redis.Redis, keys: QueueKeys) -> None:
+    """See that this release knows the layout of a queue.
+
+    Raises:
+        ConflictError: `QUEUE_LAYOUT_NEWER`.
+        redis.RedisError: whatever Redis says.
+    """
+    found = client.hget(keys.key("meta"), "layout")
+    if isinstance(found, bytes) and int(found) > LAYOUT:
+        raise_layout(redis.ResponseError(f"LAYOUT {int(found)}"), keys)
+
+
+def raise_layout(error: redis.ResponseError, keys: QueueKeys) -> None:
+    """Raise our error where Redis's is the scripts' refusal of a newer layout.
+
+    Raises:
+        ConflictError: `QUEUE_LAYOUT_NEWER`.
+    """
+    words = str(error).rpartition("of pipeline caused error: ")[2]
+    if words.startswith("LAYOUT "):
+        raise ConflictError(
+            Code.QUEUE_LAYOUT_NEWER,
+            f"the queue {keys.queue!r} has layout {words.split()[1]}; this release knows {LAYOUT} and earlier",
+        ) from None

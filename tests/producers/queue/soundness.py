@@ -1,0 +1,104 @@
+"""What holds of a queue's keys at any instant, read straight from Redis and not by the queue's own scripts."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+
+from penstock.producers.queue.inspection import QueueInspector
+from penstock.producers.queue.layout import QueueKeys
+
+
+@dataclass
+class Held:
+    """Every job of a queue by where it stands, in order: suffix of the key -> ids."""
+
+    places: dict[str, list[str]] = field(default_factory=dict)
+
+    def where(self, job_id: str) -> list[str]:
+        return [place for place, ids in self.places.items() for found in ids if found == job_id]
+
+    def ids(self) -> list[str]:
+        return [job_id for ids in self.places.values() for job_id in ids]
+
+
+def read_places(client: Any, keys: QueueKeys) -> Held:
+    """Every place that holds jobs, whether or not the queue still knows it."""
+    held = Held()
+    for key in client.scan_iter(f"{keys.base}:*", count=10_000):
+        suffix = key.decode().removeprefix(f"{keys.base}:")
+        kind = suffix.partition(":")[0]
+        if kind in {"ready", "alone"}:
+            held.places[suffix] = [one.decode() for one in client.lrange(key, 0, -1)]
+        elif kind in {"scheduled", "leased", "parked", "dead"}:
+            held.places[suffix] = [one.decode() for one in client.zrange(key, 0, -1)]
+    return held
+
+
+def read_records(client: Any, keys: QueueKeys) -> dict[str, dict[str, str]]:
+    """Every job's record but its message."""
+    records = {}
+    for key in client.scan_iter(f"{keys.base}:job:*", count=10_000):
+        fields = client.hgetall(key)
+        job_id = key.decode().rpartition(":job:")[2]
+        records[job_id] = {
+            name.decode(): value.decode(errors="replace") for name, value in fields.items() if name != b"message"
+        }
+        records[job_id]["has_message"] = str(b"message" in fields)
+    return records
+
+
+def require_sound(client: "redis.Redis", namespace: str, queue: str) -> None:
+    """See that nothing is lost, doubled or where it does not belong."""
+    keys = QueueKeys(namespace, queue)
+    held, records = read_places(client, keys), read_records(client, keys)
+    counts = QueueInspector(client, namespace).counts(queue)
+    assert counts.unaccounted == 0, counts
+    twice = {job_id: held.where(job_id) for job_id, count in Counter(held.ids()).items() if count > 1}
+    assert not twice, "jobs in two places"
+    assert set(held.ids()) == {job_id for job_id, record in records.items() if record["state"] != "done"}
+    for job_id, record in records.items():
+        _require_agreement(job_id, record, held.where(job_id))
+    _require_known_places(client, keys, held)
+    for job_id in held.places.get("scheduled", ()):
+        assert float(records[job_id]["due"]) == client.zscore(keys.key("scheduled"), job_id)
+
+
+def _require_agreement(job_id: str, record: dict[str, str], places: list[str]) -> None:
+    """The record of a job agrees with its place."""
+    expected: dict[str, list[list[str]]] = {
+        "ready": [[f"ready:{record.get('tenant')}"], ["alone"]],
+        "leased": [[f"leased:{record.get('lease', '').rpartition('/')[0]}"]],
+        "scheduled": [["scheduled"]],
+        "parked": [[f"parked:{record.get('park')}"]],
+        "dead": [["dead"]],
+        "done": [[]],
+    }
+    assert places in expected[record["state"]], (job_id, record, places)
+    assert record["has_message"] == str(record["state"] != "done"), record
+    stale = {
+        "lease": record["state"] != "leased",
+        "started": record["state"] != "leased",
+        "due": record["state"] != "scheduled",
+        "park": record["state"] != "parked",
+    }
+    assert not [name for name, is_stale in stale.items() if is_stale and name in record], record
+
+
+def _require_known_places(client: Any, keys: QueueKeys, held: Held) -> None:
+    """Nobody would ever look into a place that the queue does not list."""
+
+    def named(kind: str) -> set[str]:
+        return {place.partition(":")[2] for place in held.places if place.startswith(f"{kind}:")}
+
+    def texts(found: Any) -> list[str]:
+        return [one.decode() for one in found]
+
+    rotation = texts(client.lrange(keys.key("rotation"), 0, -1))
+    assert sorted(rotation) == sorted(named("ready")), "the rotation holds exactly the tenants with ready jobs, once"
+    parks = set(texts(client.hkeys(keys.key("parks"))))
+    assert parks == named("parked")
+    assert set(texts(client.zrange(keys.key("releases"), 0, -1))) <= parks
+    assert named("leased") <= set(texts(client.zrange(keys.key("workers"), 0, -1)))
+    assert client.llen(keys.key("wake")) <= 1

@@ -1,0 +1,99 @@
+"""What a worker thread runs at once: one leased job, or a group of one kind, in the shape of dramatiq's message."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import dramatiq
+
+from penstock.schemas.envelope import EnvelopeHeader, encode_envelope
+from penstock.schemas.identity import job_id, parse_uuid
+from penstock.schemas.names import DEFAULT_TENANT
+from penstock.workers.broker.leases import LeasedJob, Settlement
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedJob:
+    """A leased job whose envelope was read; the payload is still as it was sent."""
+
+    leased: LeasedJob
+    header: EnvelopeHeader
+    payload: bytes = field(repr=False)
+
+
+@dataclass(slots=True)
+class Work:
+    """What a delivery carries to the actor, and how its leases are to end when the actor is through."""
+
+    jobs: Sequence[OpenedJob]
+    settlements: list[Settlement] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        # dramatiq writes a message's arguments into logs.
+        return f"<{len(self.jobs)} job(s)>"
+
+
+class Delivery(dramatiq.MessageProxy):
+    """A delivery as dramatiq's worker threads and middleware see it."""
+
+    def __init__(self, jobs: Sequence[OpenedJob], message: "dramatiq.Message[Any]", work: Work | None) -> None:
+        super().__init__(message)
+        #: What is delivered.
+        self.jobs = jobs
+        #: The work of a kind of ours; None for a message of a plain dramatiq actor.
+        self.work = work
+        #: The message that a middleware enqueued anew while this one was running, encoded: its retry; and the delay in
+        #: ms.
+        self.retry: tuple[bytes, int | None] | None = None
+
+    @property
+    def error(self) -> BaseException | None:
+        """What the actor raised, as long as dramatiq keeps it."""
+        return self._exception
+
+
+def deliver_work(jobs: Sequence[OpenedJob]) -> Delivery:
+    """Make the delivery of jobs of one kind of ours."""
+    first = jobs[0]
+    work = Work(jobs)
+    message: dramatiq.Message[Any] = dramatiq.Message(
+        queue_name=first.leased.queue,
+        actor_name=first.header.kind,
+        args=(work,),
+        kwargs={},
+        options={},
+        message_id=first.leased.job_id,
+        message_timestamp=first.leased.ready_at,
+    )
+    return Delivery(jobs, message, work)
+
+
+def deliver_message(job: OpenedJob) -> Delivery:
+    """Make the delivery of a plain dramatiq message, which is the job's payload.
+
+    Raises:
+        dramatiq.errors.DecodeError: where it can't be read.
+    """
+    message = dramatiq.Message.decode(job.payload)
+    # Its time has come. dramatiq's worker would keep a message that names one in memory, and enqueue it anew.
+    message.options.pop("eta", None)
+    return Delivery([job], message, None)
+
+
+def message_body(message: "dramatiq.Message[Any]", tenant: str) -> bytes:
+    """A plain dramatiq message in our envelope. Encoded by dramatiq's encoder, whatever it is set to."""
+    header = EnvelopeHeader(
+        id=job_id_of(message),
+        kind=message.actor_name,
+        queue=message.queue_name,
+        tenant=tenant,
+        enqueued_at=datetime.fromtimestamp(message.message_timestamp / 1000, UTC),
+    )
+    return encode_envelope(header, message.encode())
+
+
+def job_id_of(message: "dramatiq.Message[Any]") -> UUID:
+    """The job id of a plain dramatiq message: its own id, or one derived where that is no UUID."""
+    return parse_uuid(message.message_id) or job_id(DEFAULT_TENANT, message.actor_name, message.message_id)

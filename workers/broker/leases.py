@@ -1,0 +1,259 @@
+"""The consuming side of the queue's steps: lease, start, settle, tick. One object for each process."""
+
+import os
+import platform
+import threading
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from importlib.metadata import version
+from typing import Any
+
+import redis
+
+from penstock.producers.queue.connection import BLOCKING_LIMIT
+from penstock.producers.queue.layout import QueueKeys
+from penstock.producers.queue.scripts import Scripts
+from penstock.schemas.encoding import compact_json
+
+#: After an outage of Redis nobody is taken for dead before the fleet had this long to be heard of again: clients notice
+#: a broken connection within their answer time-out of 5 s, and try again within a second.
+GRACE = timedelta(seconds=10)
+TICK_EVERY = timedelta(seconds=1)
+#: The longest sleep of an idle worker: what it was to be woken for would be found then.
+LONGEST_WAIT = BLOCKING_LIMIT
+
+_MILLISECOND = timedelta(milliseconds=1)
+_JOB_FIELDS = 12
+
+
+def new_boot_id() -> str:
+    """The id of one life of one process. Never used again, so a stale lease can't be taken for a new one."""
+    return uuid.uuid4().hex
+
+
+@dataclass(frozen=True, slots=True)
+class LeasedJob:
+    """A job that this process holds, as the queue handed it out.
+
+    Attributes:
+        job_id: as the queue has it; text, since it may be anybody's.
+        kind, tenant: what its producer said.
+        message: the envelope; not known to be sound.
+        token: proves the lease.
+        attempts: attempts that failed before this one and count.
+        crashes: workers that died while they ran it.
+        postpones: how often it was told "not now".
+        postponed_at, parked_at: when that was first said, in ms since 1970 by Redis's clock; None if never.
+        ready_at: since when it was waiting to be leased, likewise.
+        leased_at: when it was leased, likewise.
+        suspect: it was lost with a worker, so it runs alone and is marked before it starts.
+    """
+
+    queue: str
+    job_id: str
+    kind: str
+    tenant: str
+    message: bytes = field(repr=False)
+    token: str
+    attempts: int
+    recoveries: int
+    crashes: int
+    postpones: int
+    postponed_at: int | None
+    parked_at: int | None
+    ready_at: int
+    leased_at: int
+    suspect: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseAnswer:
+    """What a lease gave: jobs, and when to ask again if nothing wakes the worker before."""
+
+    jobs: list[LeasedJob]
+    paused: bool
+    next_due: timedelta | None
+
+
+class Verb(StrEnum):
+    """What a lease ends with."""
+
+    ACK = "ack"
+    RETRY = "retry"
+    POSTPONE = "postpone"
+    BURY = "bury"
+    RELEASE = "release"
+    PARK = "park"
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How one lease ends.
+
+    Attributes:
+        detail: the members that settle.lua lists for the verb.
+        message: what the job's message becomes; None to leave it as it is.
+    """
+
+    job: LeasedJob
+    verb: Verb
+    detail: dict[str, Any] = field(default_factory=dict)
+    message: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What a tick found and did. `held` are the leases of this boot that Redis knows of."""
+
+    held: int
+    recovered: int
+    buried: int
+    promoted: int
+    released: int
+    next_due: timedelta | None
+    offered_parks: tuple[str, ...]
+
+
+class Leases:
+    """Runs the steps for one process. Safe to share between threads.
+
+    Args:
+        boot: names this life of this process.
+        lease: how long its jobs stay its own after it was last heard of.
+        poison_limit: crashes after which a job is a dead letter.
+    """
+
+    def __init__(self, client: redis.Redis, namespace: str, boot: str, lease: timedelta, poison_limit: int = 3) -> None:
+        self._client = client
+        self._scripts = Scripts(client)
+        self._namespace = namespace
+        self.boot = boot
+        self._lease_ms = lease // _MILLISECOND
+        #: How often to tick. A gap of half a lease between two ticks passes for an outage, in which nobody is taken for
+        #: dead: with a short lease a second would be too long.
+        self.tick_every = min(TICK_EVERY, lease / 5)
+        self._poison_limit = poison_limit
+        self._requests: dict[str, int] = {}
+        self._numbering = threading.Lock()
+
+    def keys(self, queue: str) -> QueueKeys:
+        """The keys of a queue."""
+        return QueueKeys(self._namespace, queue)
+
+    def join(self, queue: str) -> None:
+        """Tell who this worker is, for those who look at a queue. Raises redis.RedisError."""
+        facts: dict[str, str | int] = {
+            "host": platform.node(),
+            "pid": os.getpid(),
+            "release": version("penstock"),
+            "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        items: list[str | int] = [part for fact in facts.items() for part in fact]
+        self._scripts.run("join", self.keys(queue), self.boot, *items)
+
+    def next_request(self, queue: str) -> int:
+        """A number for a lease request: never given before in this boot."""
+        with self._numbering:
+            self._requests[queue] = self._requests.get(queue, 0) + 1
+            return self._requests[queue]
+
+    def lease(self, queue: str, limit: int, request: int) -> LeaseAnswer:
+        """Lease up to `limit` jobs. The same `request` again gets the same jobs: use a new number only after an answer.
+
+        Raises:
+            ConflictError: `QUEUE_LAYOUT_NEWER`.
+            redis.RedisError: whatever Redis says; ask again with the same number.
+        """
+        answer = self._scripts.run("lease", self.keys(queue), self.boot, request, limit, self._lease_ms)
+        token = f"{self.boot}/{request}"
+        jobs = [
+            _leased_job(queue, token, answer[2], answer[start : start + _JOB_FIELDS])
+            for start in range(3, len(answer), _JOB_FIELDS)
+        ]
+        return LeaseAnswer(jobs, answer[0] == 1, _from_ms(answer[1]))
+
+    def start(self, job: LeasedJob) -> bool:
+        """Mark a suspect as started; False where its lease is lost and it must not run. Raises redis.RedisError."""
+        return bool(self._scripts.run("start", self.keys(job.queue), job.job_id, job.token))
+
+    def settle(self, queue: str, settlements: Sequence[Settlement]) -> list[bool]:
+        """End leases, any number in one round trip; False for each that was lost before.
+
+        Raises:
+            redis.RedisError: whatever Redis says; settle the same again.
+        """
+        arguments: list[str | bytes] = [self.boot]
+        for settlement in settlements:
+            detail = compact_json(settlement.detail) if settlement.verb is not Verb.ACK else b""
+            if settlement.message is not None:
+                detail += b"\n" + settlement.message
+            arguments += (settlement.job.job_id, settlement.job.token, settlement.verb, detail)
+        answer = self._scripts.run("settle", self.keys(queue), *arguments)
+        return [told == 1 for told in answer]
+
+    def tick(self, queue: str, *, stopping: bool = False, member: bool = True) -> Tick:
+        """Do what has to happen every second; a `member` is heard of by it, others (a scheduler) only see to the rest.
+
+        Raises:
+            redis.RedisError: whatever Redis says.
+        """
+        answer = self._scripts.run(
+            "tick",
+            self.keys(queue),
+            self.boot if member else "",
+            self._lease_ms,
+            int(stopping),
+            self._poison_limit,
+            GRACE // _MILLISECOND,
+        )
+        held, recovered, buried, promoted, released, due, *parks = answer
+        return Tick(held, recovered, buried, promoted, released, _from_ms(due), tuple(park.decode() for park in parks))
+
+    def held(self, queue: str) -> dict[str, str]:
+        """The jobs that Redis thinks this boot holds, in the order in which they were leased: id -> token.
+
+        Raises redis.RedisError.
+        """
+        found: Any = self._client.zrange(self.keys(queue).key(f"leased:{self.boot}"), 0, -1, withscores=True)
+        # The whole part of the score is the number of the request.
+        return {job_id.decode(errors="replace"): f"{self.boot}/{int(score)}" for job_id, score in found}
+
+    def release(self, queue: str, park: str, at_once: int, rate: float | None = None) -> tuple[int, int]:
+        """Let jobs parked under a key go, in order: `at_once` now, and with a `rate` so many a second from now on.
+
+        Returns how many went, and how many are still parked. Raises redis.RedisError.
+        """
+        answer = self._scripts.run("release", self.keys(queue), park, at_once, "" if rate is None else rate)
+        return answer[0], answer[1]
+
+    def leave(self, queue: str) -> int:
+        """Say that this boot will not be heard of again; returns how many jobs it held. Raises redis.RedisError."""
+        return int(self._scripts.run("leave", self.keys(queue), self.boot))
+
+
+def _leased_job(queue: str, token: str, now: int, fields: Sequence[Any]) -> LeasedJob:
+    job_id, kind, tenant, message, attempts, recoveries, crashes, postpones, postponed, parked, ready, alone = fields
+    return LeasedJob(
+        queue=queue,
+        job_id=job_id.decode(errors="replace"),
+        kind=kind.decode(errors="replace"),
+        tenant=tenant.decode(errors="replace"),
+        message=message,
+        token=token,
+        attempts=int(attempts or 0),
+        recoveries=int(recoveries or 0),
+        crashes=int(crashes or 0),
+        postpones=int(postpones or 0),
+        postponed_at=int(postponed) if postponed else None,
+        parked_at=int(parked) if parked else None,
+        ready_at=int(ready or now),
+        leased_at=now,
+        suspect=alone == 1,
+    )
+
+
+def _from_ms(milliseconds: int) -> timedelta | None:
+    return None if milliseconds < 0 else timedelta(milliseconds=milliseconds)

@@ -1,0 +1,124 @@
+"""Runs a delivery of a kind of ours: opens the payloads, has the actor run, and says how each lease ends."""
+
+import logging
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+
+import redis
+from dramatiq.middleware import Interrupt
+
+from penstock.producers.queue.connection import redis_errors
+from penstock.schemas.errors import Code, InvalidInputError, PenstockError
+from penstock.workers.broker.broker import PenstockBroker
+from penstock.workers.broker.delivery import OpenedJob, Work
+from penstock.workers.broker.leases import Settlement, Verb
+from penstock.workers.broker.settlements import Settlements
+from penstock.workers.broker.time_limits import ShutdownError, TimeLimitExceededError, TimeLimits
+from penstock.workers.execution import Execution
+from penstock.workers.job import Job
+from penstock.workers.protection.retry import Failure, Verdict, judge_failure
+from penstock.workers.registry import Policy
+
+_log = logging.getLogger(__name__)
+
+
+class Performer:
+    """What the actors of our kinds do in a worker thread. Safe to share between threads."""
+
+    def __init__(self, execution: Execution, broker: PenstockBroker, limits: TimeLimits) -> None:
+        self._execution = execution
+        self._broker = broker
+        self._limits = limits
+
+    @property
+    def _settlements(self) -> Settlements:
+        return self._broker.tools.settlements
+
+    def perform(self, work: Work) -> None:
+        """Run a delivery and fill in its settlements. Raises nothing but what is no outcome of a job."""
+        policy = self._execution.registrations[work.jobs[0].header.kind].policy
+        started = time.perf_counter()
+        try:
+            with self._limits.within(policy.time_limit):
+                work.settlements = self._run(work.jobs, policy)
+        except PenstockError as error:
+            # Redis is away, so that a suspect could not be marked as started.
+            seconds = time.perf_counter() - started
+            work.settlements = self._failed(work.jobs, judge_failure(error), policy, seconds, error)
+        except ShutdownError:
+            # The interrupt is the deploy's doing, and no attempt of the job's.
+            work.settlements = [Settlement(job.leased, Verb.RELEASE) for job in work.jobs]
+        except TimeLimitExceededError as error:
+            seconds = time.perf_counter() - started
+            failure = Failure(
+                Verdict.RETRY, Code.JOB_TIME_LIMIT, f"the attempt took longer than {_words(policy.time_limit)}"
+            )
+            work.settlements = self._failed(work.jobs, failure, policy, seconds, error)
+
+    def _run(self, opened: Sequence[OpenedJob], policy: Policy) -> list[Settlement]:
+        ready: list[tuple[OpenedJob, Job]] = []
+        settlements: list[Settlement] = []
+        for job in opened:
+            if job.leased.suspect and not self._mark_started(job):
+                continue
+            try:
+                ready.append((job, self._execution.unpack(job.header, job.payload, job.leased.attempts + 1)))
+            except InvalidInputError as error:
+                settlements.append(self._settlements.unreadable(job.leased, error.code, error.message))
+        if ready:
+            settlements += self._run_jobs(ready, policy)
+        return settlements
+
+    def _run_jobs(self, ready: Sequence[tuple[OpenedJob, Job]], policy: Policy) -> list[Settlement]:
+        started = time.perf_counter()
+        try:
+            outcomes = self._execution.run([job for _, job in ready])
+        except Interrupt:
+            raise
+        except BaseException as error:  # an actor may even call sys.exit()
+            seconds = time.perf_counter() - started
+            return self._failed([opened for opened, _ in ready], judge_failure(error), policy, seconds, error)
+        seconds = time.perf_counter() - started
+        return [
+            self._settlements.of_outcome(opened.leased, outcome, policy, seconds)
+            for (opened, _), outcome in zip(ready, outcomes, strict=True)
+        ]
+
+    def _failed(
+        self,
+        opened: Sequence[OpenedJob],
+        failure: Failure,
+        policy: Policy,
+        seconds: float,
+        error: BaseException,
+    ) -> list[Settlement]:
+        if len(opened) > 1 and failure.verdict is not Verdict.WAIT:
+            # Nobody can say which of them it was: each runs again alone, and no attempt is spent.
+            _log.warning("a group of %d jobs failed (%s); each runs again alone", len(opened), failure.code)
+            return [Settlement(job.leased, Verb.RELEASE, {"alone": True}) for job in opened]
+        for job in opened:
+            _log.warning(
+                "%s",
+                failure.message,
+                extra={"job_id": job.leased.job_id, "kind": job.header.kind, "code": failure.code},
+            )
+        return [self._settlements.of_failure(job.leased, failure, policy, seconds, error) for job in opened]
+
+    def _mark_started(self, job: OpenedJob) -> bool:
+        """Mark a job that was lost with a worker, so that a second loss is known for its doing.
+
+        Raises:
+            UnavailableError: `QUEUE_UNAVAILABLE`, after tries that together last about as long as a restart of Redis.
+        """
+        for pause in (0.1, 0.3, 1.0, 2.0, 3.0, 4.0):
+            try:
+                return self._broker.tools.leases.start(job.leased)
+            except (redis.RedisError, OSError):
+                time.sleep(pause)
+        with redis_errors("marking a job as started"):
+            return self._broker.tools.leases.start(job.leased)
+
+
+def _words(limit: timedelta) -> str:
+    return f"{limit.total_seconds():g} s"

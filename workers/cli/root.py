@@ -18,7 +18,10 @@ DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 #: Each command's module has the command by the same name; it is imported when it is asked for, since a worker's
 #: imports would make every short command slow.
-_COMMANDS = ("up", "worker", "migrate", "forms", "submit", "batch", "health", "schemas")
+_COMMANDS = (
+    *("up", "worker", "scheduler", "migrate", "forms", "submit", "batch"),
+    *("queue", "job", "reconcile", "health", "schemas"),
+)
 
 
 class _LazyGroup(click.Group):

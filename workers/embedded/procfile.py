@@ -12,6 +12,7 @@ from penstock.schemas.errors import Code, InvalidInputError
 DEFAULT_PROCFILE = """\
 release: penstock migrate up
 worker: penstock worker
+scheduler: penstock scheduler
 """
 
 #: Platforms run it once before the processes; `up` migrates by itself.

@@ -1,0 +1,2 @@
+DROP VIEW penstock.effects;
+DROP TABLE penstock.job_effects;

@@ -1,0 +1,2 @@
+-- penstock: no transaction
+DROP INDEX CONCURRENTLY IF EXISTS penstock.submission_batches_job_idx;

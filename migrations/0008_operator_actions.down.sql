@@ -1,0 +1,2 @@
+DROP TABLE penstock.operator_actions;
+DROP FUNCTION penstock.refuse_operator_action_change();

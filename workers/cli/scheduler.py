@@ -1,0 +1,18 @@
+"""`penstock scheduler`."""
+
+import click
+
+from penstock.workers.cli.environment import worker_settings
+from penstock.workers.scheduler.process import run_scheduler
+from penstock.workers.telemetry.logging import set_up_logging
+
+
+@click.command(epilog="Example: PENSTOCK_OUTBOX_SWEEP_SECONDS=60 penstock scheduler")
+def scheduler() -> int:
+    """Relay the outbox, record the audit and tick the queues, until SIGTERM.
+
+    Any number may run at once.
+    """
+    settings = worker_settings()
+    set_up_logging(settings.log_level, settings.log_format)
+    return run_scheduler(settings)

@@ -1,0 +1,1 @@
+"""What has to happen by itself: the outbox, the audit, the queues' ticks and upkeep, in loops beside each other."""

@@ -1,0 +1,130 @@
+"""The life of a scheduler process: what its loops are wired from, the wait for servers, and a clean stop."""
+
+import logging
+import signal
+import threading
+from contextlib import ExitStack
+from datetime import timedelta
+from types import FrameType
+
+import psycopg
+import redis
+from psycopg_pool import ConnectionPool
+
+from penstock.migrations.runner import require_current
+from penstock.producers.queue.connection import connect, redis_errors
+from penstock.producers.queue.enqueueing import Enqueuer
+from penstock.producers.queue.layout import QueueKeys
+from penstock.producers.queue.records import JobRecords
+from penstock.producers.queue.safety import require_safe
+from penstock.producers.queue.scripts import require_layout
+from penstock.schemas.errors import UnavailableError
+from penstock.schemas.names import Queue
+from penstock.workers.broker.leases import Leases, new_boot_id
+from penstock.workers.database.failures import storage_errors
+from penstock.workers.database.partitions import Partitions
+from penstock.workers.database.pool import open_pool
+from penstock.workers.database.transaction import Transactions
+from penstock.workers.scheduler.audit_trail import AuditTrail
+from penstock.workers.scheduler.counting import QueueCounting
+from penstock.workers.scheduler.kinds import known_kinds
+from penstock.workers.scheduler.loop import Loop
+from penstock.workers.scheduler.offering import Keep, Offering
+from penstock.workers.scheduler.queue_ticks import QueueTicks
+from penstock.workers.scheduler.relay import Relay
+from penstock.workers.scheduler.runner import Runner
+from penstock.workers.scheduler.sweep import Sweep
+from penstock.workers.scheduler.upkeep import PartitionUpkeep
+from penstock.workers.settings import WorkerSettings
+from penstock.workers.telemetry.pool import measure_pool
+
+_log = logging.getLogger(__name__)
+
+#: A start meets servers that are starting too: it waits this long between two tries.
+START_RETRY_EVERY = timedelta(seconds=2)
+#: A stop does not wait long for a pool whose connections may all hang.
+POOL_CLOSE_SECONDS = 0.5
+
+Pool = ConnectionPool[psycopg.Connection]
+
+
+def run_scheduler(settings: WorkerSettings) -> int:
+    """Run a scheduler until SIGTERM or SIGINT; returns the exit code.
+
+    Any number may run at once. Servers that are not there yet are waited for.
+
+    Raises:
+        PenstockError: where the database's schema or a queue's layout is not the one that this release needs, Redis
+            may drop jobs, or a server refuses us.
+    """
+    stop = threading.Event()
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)
+    # One connection for each loop at the most, and none that only stands by.
+    modest = settings.model_copy(update={"pool_min": 1, "pool_max": 5})
+    with ExitStack() as stack:
+        pool = open_pool(modest, "penstock-scheduler")
+        stack.callback(pool.close, POOL_CLOSE_SECONDS)
+        stack.callback(measure_pool(pool))
+        client = stack.enter_context(connect(settings.redis_url))
+        if not _wait_for_servers(settings, pool, client, stop):
+            return 0
+        loops = build_loops(settings, pool, client)
+        runner = Runner(loops, settings.database_url)
+        runner.start()
+        _log.info("the scheduler is ready: loops %s", ", ".join(loop.name for loop in loops))
+        stop.wait()
+        runner.stop()
+    _log.info("the scheduler has stopped")
+    return 0
+
+
+def build_loops(settings: WorkerSettings, pool: Pool, client: redis.Redis) -> list[Loop]:
+    """Wire the loops; nothing connects yet.
+
+    Raises:
+        InvalidInputError: `CONFIG_INVALID` where PENSTOCK_ACTORS names what can't be imported.
+    """
+    # A loop tries again by itself, later each time.
+    transactions = Transactions(pool, settings, tries=1)
+    keep = Keep(timedelta(seconds=settings.idempotency_seconds), timedelta(seconds=settings.record_seconds))
+    enqueuer = Enqueuer(
+        client,
+        settings.namespace,
+        replica_acks=settings.replica_acks,
+        replica_ack_wait=timedelta(seconds=settings.replica_ack_seconds),
+    )
+    offering = Offering(enqueuer, known_kinds(settings.actors), keep)
+    records = JobRecords(client, settings.namespace)
+    lease = timedelta(seconds=settings.lease_seconds)
+    leases = Leases(client, settings.namespace, new_boot_id(), lease, settings.poison_limit)
+    return [
+        Relay(transactions, offering, timedelta(seconds=settings.unknown_kind_offer_seconds)),
+        Sweep(transactions, offering, records, timedelta(seconds=settings.outbox_sweep_seconds)),
+        AuditTrail(client, settings.namespace, transactions),
+        QueueTicks(leases),
+        QueueCounting(client, settings.namespace),
+        PartitionUpkeep(Partitions(pool)),
+    ]
+
+
+def _wait_for_servers(settings: WorkerSettings, pool: Pool, client: redis.Redis, stop: threading.Event) -> bool:
+    """Wait until both servers answer; False where a stop came first."""
+    while not stop.is_set():
+        try:
+            with redis_errors("starting"):
+                require_safe(client, settings.redis_check)
+                for queue in Queue:
+                    require_layout(client, QueueKeys(settings.namespace, queue))
+            with storage_errors(), pool.connection() as connection:
+                require_current(connection)
+        except UnavailableError as error:
+            _log.warning("%s; trying again", error.message, extra={"code": error.code})
+            stop.wait(START_RETRY_EVERY.total_seconds())
+        else:
+            return True
+    return False

@@ -1,0 +1,1 @@
+"""Whether every accepted job is in exactly one place."""

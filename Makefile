@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format docs bench clean
+.PHONY: help setup run test test-faults lint format docs bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ run: setup ## Start everything on this machine and store 10,000 real reports; Ct
 
 test: setup lint ## Check the style, the types and the layers, and run all tests
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+test-faults: setup ## Run the tests that inject faults at full size, three times; takes three quarters of an hour
+	for run in 1 2 3; do PENSTOCK_TEST_FULL=1 $(BIN)/python -m pytest -rA tests/recovery || exit 1; done
 
 lint: setup ## Check the style, the types and the layers
 	$(BIN)/ruff format --check .

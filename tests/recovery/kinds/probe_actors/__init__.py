@@ -1,0 +1,1 @@
+"""Actors of probes; `PENSTOCK_ACTORS` names this package."""

@@ -13,7 +13,8 @@ from tests.system import wait_for
 GOOD = 37
 #: Seconds; how long an unknown kind is kept for a worker that knows it.
 UNKNOWN_LIMIT = 4
-SETTINGS = {"PENSTOCK_UNKNOWN_KIND_OFFER_SECONDS": 0.5, "PENSTOCK_UNKNOWN_KIND_LIMIT_SECONDS": UNKNOWN_LIMIT}
+OFFERED_SOON = {"PENSTOCK_UNKNOWN_KIND_OFFER_SECONDS": 0.5}
+SETTINGS = {**OFFERED_SOON, "PENSTOCK_UNKNOWN_KIND_LIMIT_SECONDS": UNKNOWN_LIMIT}
 POISON_LIMIT = 2
 
 
@@ -52,9 +53,9 @@ def test_what_can_not_be_run_harms_nothing_beside_it(trial: Trial) -> None:
 def test_an_unknown_kind_runs_once_a_worker_knows_it(trial: Trial) -> None:
     """The middle of a deploy: the first worker has no actors of probes yet."""
     jobs = trial.enqueue(5)
-    trial.start(**SETTINGS, PENSTOCK_ACTORS="")
+    trial.start(**OFFERED_SOON, PENSTOCK_ACTORS="")
     wait_for(lambda: trial.counts().parked == 5, "the jobs to be parked")
-    trial.start(**SETTINGS)
+    trial.start(**OFFERED_SOON)
     # Either worker may be offered them, and the one that does not know them parks them again.
     trial.wait_until_over()
     trial.assert_exactly_once(jobs)

@@ -56,7 +56,7 @@ class Tools:
     Attributes:
         waiting: a client of its own for the waits of idle consumers.
         stopping: set when nothing is to be leased any more.
-        leasing: held by whoever leases, so that a stop can wait for the last one.
+        leasing: held by whoever leases or hands over, so that a stop can wait for the last one.
     """
 
     leases: Leases
@@ -85,6 +85,8 @@ class QueueConsumer(dramatiq.Consumer):
         self._prefetch = prefetch
         self._timeout = timeout
         self._deliveries: deque[Delivery] = deque()
+        #: Set while no delivery is on its way from here to the worker threads.
+        self.at_rest = threading.Event()
         self._request = tools.leases.next_request(queue)
         self._outage = Outage(_log, "leasing jobs")
         self._typical_bytes = _LEASE_BYTES // _FIRST_LEASE
@@ -92,21 +94,29 @@ class QueueConsumer(dramatiq.Consumer):
 
     def __next__(self) -> Delivery | None:
         """The next delivery; None after some time without one."""
+        # Whoever comes back has put what it was given where a stop finds it.
+        self.at_rest.set()
         if self._tools.stopping.is_set():
-            self.close()
             time.sleep(_STOPPED_PAUSE.total_seconds())
             return None
         if self._deliveries:
-            return self._deliveries.popleft()
+            return self._hand_over()
         room = self._tools.held.wait_for_room(self._queue, self._prefetch, self._timeout.total_seconds())
         if not room:
             return None
         answer = self._lease(room)
         if self._deliveries:
-            return self._deliveries.popleft()
+            return self._hand_over()
         if answer is not None and not answer.jobs:
             self._wait(answer)
         return None
+
+    def _hand_over(self) -> Delivery | None:
+        with self._tools.leasing:
+            if self._tools.stopping.is_set() or not self._deliveries:
+                return None
+            self.at_rest.clear()
+            return self._deliveries.popleft()
 
     def _lease(self, room: int) -> LeaseAnswer | None:
         wanted = max(1, min(room * self._group_limit, _MOST, _LEASE_BYTES // max(1, self._typical_bytes)))
@@ -226,14 +236,17 @@ class QueueConsumer(dramatiq.Consumer):
         for _ in deliveries:
             self._tools.held.delivery_ended(self._queue)
 
-    def close(self) -> None:
-        """Give back what no worker thread has taken."""
-        given_back: list[Delivery] = []
+    def take_back(self) -> list[Delivery]:
+        """The deliveries that no worker thread was given, in order; they are the caller's now."""
+        taken: list[Delivery] = []
         with suppress(IndexError):
             while True:
-                # Whoever stops the worker and the consumer's own thread may both be at it.
-                given_back.append(self._deliveries.popleft())
-        self.requeue(given_back)
+                taken.append(self._deliveries.popleft())
+        return taken
+
+    def close(self) -> None:
+        """Give back what no worker thread was given."""
+        self.requeue(self.take_back())
 
     def _end(self, message: dramatiq.MessageProxy) -> None:
         delivery = _delivery(message)

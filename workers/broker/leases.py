@@ -46,7 +46,8 @@ class LeasedJob:
         attempts: attempts that failed before this one and count.
         crashes: workers that died while they ran it.
         postpones: how often it was told "not now".
-        postponed_at, parked_at: when that was first said, in ms since 1970 by Redis's clock; None if never.
+        postponed_at: when its actor first said so, in ms since 1970 by Redis's clock; None if never.
+        parked_at: when it was first parked, likewise.
         ready_at: since when it was waiting to be leased, likewise.
         leased_at: when it was leased, likewise.
         suspect: it was lost with a worker, so it runs alone and is marked before it starts.

@@ -89,7 +89,8 @@ class Settlements:
         if waited > policy.patience:
             told = f"{blocked_by} held it for {waited}, longer than the {policy.patience} that its kind allows"
             return self.unreadable(job, Code.JOB_DEADLINE_EXCEEDED, told)
-        return Settlement(job, Verb.POSTPONE, {"delay": delay // _MILLISECOND, "blocked_by": blocked_by})
+        detail = {"delay": delay // _MILLISECOND, "blocked_by": blocked_by, "limited": True}
+        return Settlement(job, Verb.POSTPONE, detail)
 
     def _entry(
         self, job: LeasedJob, outcome: str, failure: Failure, seconds: float, error: BaseException | None

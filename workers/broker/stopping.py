@@ -9,6 +9,7 @@ import dramatiq
 from dramatiq.worker import ConsumerThread, WorkerThread
 
 from penstock.workers.broker.broker import PenstockBroker
+from penstock.workers.broker.consumer import QueueConsumer
 from penstock.workers.broker.leases import Settlement, Verb
 from penstock.workers.broker.time_limits import ShutdownError, TimeLimits
 
@@ -30,6 +31,7 @@ def stop_worker(worker: dramatiq.Worker, broker: PenstockBroker, limits: TimeLim
     broker.emit_before("worker_shutdown", worker)
     broker.pulse.stopping.set()
     _stop_leasing(broker)
+    _wait_for_consumers(worker)
     threads: list[WorkerThread | ConsumerThread] = [*worker.workers, *worker.consumers.values()]
     for thread in threads:
         thread.stop()
@@ -54,10 +56,17 @@ def _stop_leasing(broker: PenstockBroker) -> None:
         tools.leasing.release()
 
 
+def _wait_for_consumers(worker: dramatiq.Worker) -> None:
+    """Wait until what the consumers have handed over lies where it is given back from, all of it, and in order."""
+    for thread in worker.consumers.values():
+        if isinstance(thread.consumer, QueueConsumer):
+            thread.consumer.at_rest.wait(_NOTICE.total_seconds())
+
+
 def _finish(worker: dramatiq.Worker, broker: PenstockBroker, deadline: float) -> bool:
     """Give back what is not started, and wait for what is; False where some of it is still running at the deadline."""
     while True:
-        # More than once: a consumer may have been about to hand over its last delivery.
+        # More than once: a consumer that did not come to rest in time may still hand over its last delivery.
         _give_back_unstarted(worker)
         look_again = time.monotonic() + _LOOK_EVERY.total_seconds()
         if broker.tools.held.wait_until_empty(min(deadline, look_again)):
@@ -74,12 +83,14 @@ def _give_back_unstarted(worker: dramatiq.Worker) -> None:
             waiting.append(worker.work_queue.get_nowait().message)
         except queue.Empty:
             break
-    for name, consumer in worker.consumers.items():
-        if consumer.consumer is not None:
-            consumer.consumer.requeue(message for message in waiting if message.queue_name == name)
-            consumer.consumer.close()
-    if waiting:
-        _log.info("gave back %d deliveries that were not started", len(waiting))
+    for name, thread in worker.consumers.items():
+        if isinstance(thread.consumer, QueueConsumer):
+            mine = [message for message in waiting if message.queue_name == name]
+            # Together: what is given back later goes to the head, before what was given back first.
+            unstarted = [*mine, *thread.consumer.take_back()]
+            thread.consumer.requeue(unstarted)
+            if unstarted:
+                _log.info("gave back %d deliveries of %s that were not started", len(unstarted), name)
 
 
 def _interrupt(broker: PenstockBroker, limits: TimeLimits, notice: float) -> int:

@@ -4,7 +4,8 @@
 -- ARGV: boot id, then for each job id, lease token, verb, detail (JSON, or '' for ack)
 --   ack       done                                             detail none
 --   retry     a failed attempt that counts: scheduled          {delay, code, told, entry}
---   postpone  not now, no attempt spent: scheduled             {delay, blocked_by, code?, told?}
+--   postpone  not now, no attempt spent: scheduled             {delay, blocked_by, limited?, code?, told?}
+--             (limited: it counts towards the time that the job may be told so)
 --   bury      dead letter                                      {code, told, entry}
 --   release   back to the head of ready, no attempt spent      {alone?} (alone: to be leased singly)
 --   park      until its key is released, no attempt spent      {key, blocked_by, offer?, limit?}
@@ -52,7 +53,7 @@ end
 
 function verbs.postpone(id, detail)
   redis.call('HINCRBY', job_key(id), 'postpones', 1)
-  redis.call('HSETNX', job_key(id), 'postponed_at', now)
+  if detail.limited then redis.call('HSETNX', job_key(id), 'postponed_at', now) end
   redis.call('HSET', job_key(id), 'blocked_by', detail.blocked_by)
   tell(id, detail)
   schedule(id, detail.delay)

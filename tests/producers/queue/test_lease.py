@@ -32,7 +32,7 @@ def test_what_has_happened_to_a_job_comes_with_it(bench: Bench) -> None:
     (job_id,) = bench.put()
     worker = bench.worker()
     assert worker.settle(worker.lease()[0], Verb.RETRY, delay=0)
-    assert worker.settle(worker.lease()[0], Verb.POSTPONE, delay=0, blocked_by="x")
+    assert worker.settle(worker.lease()[0], Verb.POSTPONE, delay=0, blocked_by="x", limited=True)
     assert worker.settle(worker.lease()[0], Verb.PARK, key="p", blocked_by="p")
     worker.release("p", 1)
     (leased,) = worker.lease()

@@ -74,13 +74,20 @@ def test_a_retry_is_due_after_its_delay_and_costs_an_attempt(bench: Bench, worke
 
 
 def test_a_postponement_costs_no_attempt_and_is_counted(bench: Bench, worker: Worker, leased: LeasedJob) -> None:
-    assert worker.settle(leased, Verb.POSTPONE, delay=0, blocked_by="one")
+    assert worker.settle(leased, Verb.POSTPONE, delay=0, blocked_by="one", limited=True)
     first = bench.record(leased.job_id)
     assert (first["blocked_by"], first["postpones"], first.get("attempts")) == ("one", "1", None)
-    assert worker.settle(worker.lease()[0], Verb.POSTPONE, delay=60_000, blocked_by="two")
+    assert worker.settle(worker.lease()[0], Verb.POSTPONE, delay=60_000, blocked_by="two", limited=True)
     second = bench.record(leased.job_id)
     assert (second["blocked_by"], second["postpones"]) == ("two", "2")
     assert second["postponed_at"] == first["postponed_at"], "of the first time"
+
+
+def test_a_postponement_that_is_nobodys_doing_has_no_end(bench: Bench, worker: Worker, leased: LeasedJob) -> None:
+    """PostgreSQL may be away for days; what the actor says then must not be held against that."""
+    assert worker.settle(leased, Verb.POSTPONE, delay=0, blocked_by="storage")
+    record = bench.record(leased.job_id)
+    assert (record["postpones"], record.get("postponed_at")) == ("1", None)
 
 
 def test_a_retry_is_blocked_by_nothing(bench: Bench, worker: Worker, leased: LeasedJob) -> None:

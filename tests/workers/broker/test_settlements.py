@@ -87,6 +87,7 @@ def test_what_is_not_the_jobs_fault_has_no_end_and_costs_nothing(attempts: int, 
     assert 0 <= settlement.detail["delay"] <= 30_000
     assert settlement.detail["blocked_by"] == "storage"
     assert "entry" not in settlement.detail
+    assert "limited" not in settlement.detail
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_patience_counts_from_the_first_postponement_by_rediss_clock(waited: tim
     )
     assert settlement.verb is verb
     if verb is Verb.POSTPONE:
-        assert settlement.detail == {"delay": 2_000, "blocked_by": "rate:x"}
+        assert settlement.detail == {"delay": 2_000, "blocked_by": "rate:x", "limited": True}
     else:
         assert settlement.detail["code"] == Code.JOB_DEADLINE_EXCEEDED
         assert "rate:x" in settlement.detail["told"]

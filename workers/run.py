@@ -3,13 +3,11 @@
 import faulthandler
 import logging
 import os
-import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
-from types import FrameType
 
 import dramatiq
 import psycopg
@@ -40,6 +38,7 @@ from penstock.workers.middleware import middleware
 from penstock.workers.registry import Registration, Resources, discover_all
 from penstock.workers.settings import WorkerSettings
 from penstock.workers.telemetry.pool import measure_pool
+from penstock.workers.termination import Termination
 
 _log = logging.getLogger(__name__)
 
@@ -104,9 +103,7 @@ def run_worker(settings: WorkerSettings) -> int:
         PenstockError: where the database's schema or a queue's layout is not the one that this release needs, Redis
             may drop jobs, or a server refuses us.
     """
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _setter(stop))
+    stop = Termination()
     with ExitStack() as stack:
         pool = stack.enter_context(open_pool(settings, "penstock-worker"))
         stack.callback(measure_pool(pool))
@@ -121,7 +118,9 @@ def run_worker(settings: WorkerSettings) -> int:
         if settings.form_cache == "on":
             listener.start()
             stack.callback(listener.stop)
-        upkeep = threading.Thread(target=_upkeep, args=(parts.partitions, stop), name="penstock-upkeep", daemon=True)
+        upkeep = threading.Thread(
+            target=_upkeep, args=(parts.partitions, stop.event), name="penstock-upkeep", daemon=True
+        )
         upkeep.start()
         limits.start()
         stack.callback(limits.stop)
@@ -194,16 +193,9 @@ def _end_hung_process() -> None:
     os._exit(HUNG)
 
 
-def _setter(event: threading.Event) -> Callable[[int, FrameType | None], None]:
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        event.set()
-
-    return handle
-
-
-def _wait_for_servers(parts: Parts, broker: PenstockBroker, stop: threading.Event) -> bool:
+def _wait_for_servers(parts: Parts, broker: PenstockBroker, stop: Termination) -> bool:
     """Wait until both servers answer; False where a stop came first."""
-    while not stop.is_set():
+    while not stop.wait(0):
         try:
             with redis_errors("starting"):
                 require_safe(broker.client, parts.settings.redis_check)

@@ -1,11 +1,8 @@
 """The life of a scheduler process: what its loops are wired from, the wait for servers, and a clean stop."""
 
 import logging
-import signal
-import threading
 from contextlib import ExitStack
 from datetime import timedelta
-from types import FrameType
 
 import psycopg
 import redis
@@ -37,6 +34,7 @@ from penstock.workers.scheduler.sweep import Sweep
 from penstock.workers.scheduler.upkeep import PartitionUpkeep
 from penstock.workers.settings import WorkerSettings
 from penstock.workers.telemetry.pool import measure_pool
+from penstock.workers.termination import Termination
 
 _log = logging.getLogger(__name__)
 
@@ -57,13 +55,7 @@ def run_scheduler(settings: WorkerSettings) -> int:
         PenstockError: where the database's schema or a queue's layout is not the one that this release needs, Redis
             may drop jobs, or a server refuses us.
     """
-    stop = threading.Event()
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, handle)
+    stop = Termination()
     # One connection for each loop at the most, and none that only stands by.
     modest = settings.model_copy(update={"pool_min": 1, "pool_max": 5})
     with ExitStack() as stack:
@@ -112,9 +104,9 @@ def build_loops(settings: WorkerSettings, pool: Pool, client: redis.Redis) -> li
     ]
 
 
-def _wait_for_servers(settings: WorkerSettings, pool: Pool, client: redis.Redis, stop: threading.Event) -> bool:
+def _wait_for_servers(settings: WorkerSettings, pool: Pool, client: redis.Redis, stop: Termination) -> bool:
     """Wait until both servers answer; False where a stop came first."""
-    while not stop.is_set():
+    while not stop.wait(0):
         try:
             with redis_errors("starting"):
                 require_safe(client, settings.redis_check)

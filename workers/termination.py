@@ -1,0 +1,38 @@
+"""SIGTERM and SIGINT as a request to stop."""
+
+import queue
+import signal
+import threading
+from types import FrameType
+
+
+class Termination:
+    """Hears the signals from its making on. Make it, and wait on it, in the main thread.
+
+    The handler takes no lock: `Event.set` in a handler hangs for ever where the signal finds the main thread at the
+    door of `Event.wait`.
+
+    Attributes:
+        event: set once the main thread has noticed the request; for other threads.
+    """
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        # Its put may interrupt its get in the same thread; of what the standard library has, that alone may.
+        self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._note)
+
+    def wait(self, timeout_seconds: float | None = None) -> bool:
+        """Wait for the request; False where it did not come in time. 0 looks whether it has come."""
+        if self.event.is_set():
+            return True
+        try:
+            self._signals.get(block=timeout_seconds != 0, timeout=timeout_seconds)
+        except queue.Empty:
+            return False
+        self.event.set()
+        return True
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self._signals.put(number)

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 FAULT, CLOCK, WITHOUT = "PENSTOCK_TEST_FAULT", "PENSTOCK_TEST_CLOCK", "PENSTOCK_TEST_WITHOUT"
@@ -49,9 +50,12 @@ import redis  # noqa: E402
 from redis.connection import AbstractConnection  # noqa: E402
 
 from penstock.producers.queue.scripts import script  # noqa: E402
+from penstock.schemas.errors import Code  # noqa: E402
+from penstock.workers.broker.dependencies import Dependency  # noqa: E402
 from penstock.workers.broker.leases import LeaseAnswer, Leases, Settlement, Verb  # noqa: E402
 from penstock.workers.cli import main  # noqa: E402
 from penstock.workers.database.transaction import Transaction, Transactions  # noqa: E402
+from penstock.workers.protection.decisions import CODES, SQLSTATES, Verdict  # noqa: E402
 
 #: A frozen moment in which Redis runs what was sent to it.
 _GIVE_REDIS = 0.1
@@ -222,7 +226,23 @@ def without_release() -> None:
     Leases.settle = settle  # type: ignore[method-assign, assignment]
 
 
+def without_holding() -> None:
+    """Jobs are taken while PostgreSQL is away."""
+    Dependency.is_away = property(lambda _: False)  # type: ignore[method-assign, assignment]
+    Dependency.is_away_after_asking = lambda *_: False  # type: ignore[method-assign]
+
+
+def without_tries() -> None:
+    """A transaction that lost is given up at once, and its failure counts as an attempt."""
+    Transactions._is_worth_repeating = lambda *_: False  # type: ignore[method-assign]
+    for state in ("40001", "40P01"):
+        SQLSTATES[state] = replace(SQLSTATES[state], verdict=Verdict.RETRY)  # type: ignore[index]
+    CODES[Code.STORAGE_CONFLICT] = replace(CODES[Code.STORAGE_CONFLICT], verdict=Verdict.RETRY)  # type: ignore[index]
+
+
 _GUARDS = {
+    "holding": without_holding,
+    "tries": without_tries,
     "recovery": without_recovery,
     "server-clock": without_server_clock,
     "replay": without_replay,

@@ -3,12 +3,24 @@
 from datetime import timedelta
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool
 
 from penstock.workers.settings import WorkerSettings
 
 CONNECT_TIMEOUT = timedelta(seconds=5)
 IDLE_TIMEOUT = timedelta(seconds=20)
+#: How long the pool tries by itself to replace a connection. Its waits double: left to itself, it would be asleep for
+#: half a minute when a server comes back after one. What it gives up is made anew at the first use.
+RECONNECT_TIMEOUT = timedelta(seconds=2)
+#: What of the way to the server is bounded where the URL does not say otherwise: a host that lost its power closes no
+#: connection, and the kernel would go on sending to it for a quarter of an hour.
+NETWORK_LIMITS = {
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # ms
+}
 
 
 def open_pool(settings: WorkerSettings, application_name: str) -> "ConnectionPool[psycopg.Connection]":
@@ -23,8 +35,10 @@ def open_pool(settings: WorkerSettings, application_name: str) -> "ConnectionPoo
         max_size=settings.pool_max,
         timeout=settings.pool_wait_seconds,
         max_idle=IDLE_TIMEOUT.total_seconds(),
+        reconnect_timeout=RECONNECT_TIMEOUT.total_seconds(),
         name=application_name,
-        kwargs={
+        kwargs=_network_limits(settings.database_url)
+        | {
             "application_name": application_name,
             "connect_timeout": int(CONNECT_TIMEOUT.total_seconds()),
             "autocommit": True,  # transactions begin and end in one place, with their time-outs
@@ -32,3 +46,9 @@ def open_pool(settings: WorkerSettings, application_name: str) -> "ConnectionPoo
         },
         open=True,
     )
+
+
+def _network_limits(url: str) -> dict[str, int]:
+    """The limits that the URL does not set itself."""
+    said = conninfo_to_dict(url)
+    return {name: limit for name, limit in NETWORK_LIMITS.items() if name not in said}

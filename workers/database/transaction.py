@@ -1,6 +1,7 @@
 """The only place that begins and commits a transaction."""
 
 import logging
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeVar
@@ -10,8 +11,10 @@ import tenacity
 from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from penstock.schemas.errors import Code, PenstockError
-from penstock.workers.database.failures import StorageConflictError, is_stale_plan, storage_error
+from penstock.schemas.errors import Code, PenstockError, UnavailableError
+from penstock.workers.database.beginnings import Beginnings
+from penstock.workers.database.failures import decide_ours, decide_storage, is_stale_plan, storage_error
+from penstock.workers.database.presence import Presence
 from penstock.workers.settings import WorkerSettings
 
 _log = logging.getLogger(__name__)
@@ -84,7 +87,14 @@ class Transaction:
 
 
 class Transactions:
-    """Runs work in transactions, the whole work again where that helps."""
+    """Runs work in transactions, the whole work again where that helps.
+
+    Args:
+        sleep: waits between two tries.
+        tries: of one transaction at the most.
+        presence: knows whether PostgreSQL is away, and hears of what means that it may be.
+        beginnings: notes who waits for a transaction to begin.
+    """
 
     def __init__(
         self,
@@ -92,8 +102,13 @@ class Transactions:
         settings: WorkerSettings,
         sleep: Callable[[float], None] = tenacity.nap.sleep,
         tries: int = TRIES,
+        presence: Presence | None = None,
+        beginnings: Beginnings | None = None,
     ) -> None:
         self._tries = tries
+        self._presence = presence
+        self._checking = threading.Lock()
+        self._beginnings = beginnings if beginnings is not None else Beginnings()
         self._pool = pool
         self._limits = {
             # Before PostgreSQL 17 nothing else bounds a transaction that is at work.
@@ -108,8 +123,9 @@ class Transactions:
         """Run `work` in one transaction and commit it.
 
         Where the transaction loses against another one or its connection breaks, all of `work` runs again: up to
-        3 tries, waiting 200 ms and 400 ms, give or take. `work` must therefore be safe to repeat; a commit whose answer
-        was lost is one of those cases, and the ledger is what makes it safe.
+        3 tries, waiting 200 ms and 400 ms, give or take. Which failures those are is the table's to say
+        (`protection.decisions`). While PostgreSQL is known to be away nothing is tried. `work` must therefore be safe
+        to repeat; a commit whose answer was lost is one of those cases, and the ledger is what makes it safe.
 
         Raises:
             PenstockError: of the `STORAGE_` family, when no try succeeded; nothing is committed then, unless the
@@ -120,7 +136,7 @@ class Transactions:
         for attempt in tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._tries),
             wait=wait,
-            retry=tenacity.retry_if_exception(_worth_repeating),
+            retry=tenacity.retry_if_exception(self._is_worth_repeating),
             sleep=self._sleep,
             reraise=True,
         ):
@@ -129,6 +145,8 @@ class Transactions:
         raise AssertionError("tenacity returns or raises")
 
     def _once(self, work: Callable[[Transaction], _T]) -> _T:
+        if self._is_away():
+            raise UnavailableError(Code.STORAGE_UNAVAILABLE, "PostgreSQL is away; its return is awaited")
         transaction = Transaction(self._pool, self._begin)
         try:
             result = work(transaction)
@@ -137,9 +155,11 @@ class Transactions:
             transaction.close()
             self._drop_stale(error)
             raise storage_error(error) from error
-        except (psycopg.Error, TimeoutError) as error:
-            if is_stale_plan(error):
+        except psycopg.Error as error:
+            if is_stale_plan(error) or isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+                # The next one may lead to the server that took over.
                 transaction.discard()
+            self._doubt(error)
             raise storage_error(error) from error
         except PenstockError as error:
             # Work also reads through connections of the pool other than the transaction's.
@@ -158,23 +178,31 @@ class Transactions:
             limits["transaction_timeout"] = self._transaction_seconds
         settings = "".join(f"; SET LOCAL {name} = {int(seconds * 1000)}" for name, seconds in limits.items())
         # One round trip, and SET LOCAL rather than SET: nothing may outlive the transaction behind PgBouncer.
-        connection.execute(f"BEGIN{settings}".encode(), prepare=False)
+        with self._beginnings.beginning(connection):
+            connection.execute(f"BEGIN{settings}".encode(), prepare=False)
 
     def _drop_stale(self, error: psycopg.OperationalError) -> None:
         if isinstance(error, PoolTimeout):
             return  # all are in use, or none can be made: that says nothing of the idle ones
-        if error.sqlstate is None or error.sqlstate.startswith("57P"):
-            # One connection was cut, so its idle siblings probably were too.
-            _log.warning("PostgreSQL cut a connection; checking the pool's others")
-            self._pool.check()
+        self._doubt(error)
+        if self._presence is not None or (error.sqlstate is not None and not error.sqlstate.startswith("57P")):
+            return  # whoever asks has the pool checked, once the server has answered
+        # One connection was cut, so its idle siblings probably were too. One look at them is enough for all who fail.
+        if self._checking.acquire(blocking=False):
+            try:
+                _log.warning("PostgreSQL cut a connection; checking the pool's others")
+                self._pool.check()
+            finally:
+                self._checking.release()
 
+    def _doubt(self, error: psycopg.Error) -> None:
+        if self._presence is not None and decide_storage(error).doubts:
+            self._presence.doubt()
 
-def _worth_repeating(error: BaseException) -> bool:
-    if isinstance(error, StorageConflictError):
-        return True
-    # Whoever has waited in vain for a connection has waited long enough; the queue waits better than a thread.
-    return (
-        isinstance(error, PenstockError)
-        and error.code is Code.STORAGE_UNAVAILABLE
-        and not isinstance(error.__cause__, PoolTimeout)
-    )
+    def _is_away(self) -> bool:
+        return self._presence is not None and self._presence.is_away
+
+    def _is_worth_repeating(self, error: BaseException) -> bool:
+        """Whether the table says so; the queue waits better than a thread does for anything else."""
+        decision = decide_ours(error)
+        return decision is not None and decision.at_once and not self._is_away()

@@ -1,57 +1,117 @@
-"""Whether a failed attempt is worth another one, as a value."""
+"""Whether a failed attempt is worth another one, as a value. The verdicts and their reasons are `decisions.py`'s."""
 
 from dataclasses import dataclass
-from enum import StrEnum
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 
-from penstock.schemas.errors import Code, PenstockError, UnavailableError
+from penstock.schemas.errors import Code, PenstockError
+from penstock.workers.protection.decisions import (
+    CODES,
+    EXCEPTIONS,
+    HTTP_STATUSES,
+    REFUSED,
+    SQLSTATES,
+    Decision,
+    Verdict,
+)
 
+__all__ = [
+    "Failure",
+    "HttpAnswerError",
+    "Verdict",
+    "WorthRetryingError",
+    "decide_http",
+    "decide_sqlstate",
+    "judge_failure",
+    "parse_retry_after",
+]
 
-class Verdict(StrEnum):
-    """What a failure means for its job."""
-
-    #: Another attempt may succeed; attempts are counted.
-    RETRY = "retry"
-    #: The job is not to blame: a dependency is away. It is tried until it is back.
-    WAIT = "wait"
-    #: No attempt can succeed.
-    PERMANENT = "permanent"
+#: Another side's wish for a later call is kept to, up to here: a mistaken one must not park a job for a year.
+LONGEST_RETRY_AFTER = timedelta(days=1)
 
 
 class WorthRetryingError(PenstockError):
     """Raised where another attempt may succeed, whatever the code says: an actor's own judgement."""
 
 
-#: Codes of failures that lie outside the job.
-_NOT_THE_JOBS_FAULT = frozenset(
-    {
-        Code.QUEUE_UNAVAILABLE,
-        Code.STORAGE_CONFLICT,
-        Code.STORAGE_PERMISSION_DENIED,
-        Code.STORAGE_SCHEMA_OUTDATED,
-        Code.STORAGE_UNAVAILABLE,
-    }
-)
+class HttpAnswerError(PenstockError):
+    """Raised by who called another side over HTTP and was answered with a failure.
 
+    Args:
+        status: of the answer; 300 and above.
+        retry_after: the header of that name, as it came.
+        who: whose answer it is, for the message.
+    """
 
-#: Codes of failures that may pass, or may be the job's own doing.
-_MAY_PASS = frozenset({Code.STORAGE_TIMEOUT})
+    def __init__(self, status: int, retry_after: str | None = None, *, who: str = "the other side") -> None:
+        decision = decide_http(status)
+        super().__init__(decision.code, f"{who} answered with HTTP status {status}: {decision.reason}")
+        self.status = status
+        self.decision = decision
+        self.retry_after = parse_retry_after(retry_after) if retry_after is not None else None
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failed attempt: what it was, and what is to be done."""
+    """A failed attempt: what it was, and what is to be done.
+
+    Attributes:
+        delay: the wait before the next attempt at the least, where somebody named one.
+    """
 
     verdict: Verdict
     code: Code
     message: str
+    delay: timedelta | None = None
+
+
+def decide_sqlstate(state: str) -> Decision:
+    """The row of a SQLSTATE: its own, or else its class's."""
+    return SQLSTATES.get(state) or SQLSTATES.get(state[:2]) or REFUSED
+
+
+def decide_http(status: int) -> Decision:
+    """The row of a failed answer's status: its own, or else its hundred's.
+
+    Raises:
+        ValueError: for a status that is none, or not of a failure.
+    """
+    found = HTTP_STATUSES.get(status) or HTTP_STATUSES.get(status // 100)
+    if found is None or status < 100:
+        raise ValueError(f"{status} is no HTTP status of a failure")
+    return found
+
+
+def parse_retry_after(text: str, now: datetime | None = None) -> timedelta | None:
+    """The wait that a `Retry-After` header asks for: seconds, or until a date; None where it can't be read.
+
+    Bounded by a day, and never below 0.
+    """
+    stripped = text.strip()
+    if stripped.isascii() and stripped.isdecimal():
+        # Bounded before it becomes a duration, which can't hold any number.
+        wait = timedelta(seconds=min(int(stripped[:12]), 10**9))
+    else:
+        try:
+            until = parsedate_to_datetime(stripped)
+        except ValueError:
+            return None
+        wait = until.replace(tzinfo=until.tzinfo or UTC) - (now or datetime.now(UTC))
+    return max(timedelta(0), min(wait, LONGEST_RETRY_AFTER))
 
 
 def judge_failure(error: BaseException) -> Failure:
     """Decide by the error's type and code. An error that is none of ours may be a passing one: it is retried."""
-    if not isinstance(error, PenstockError):
-        return Failure(Verdict.RETRY, Code.INTERNAL_ERROR, f"the actor raised {type(error).__name__}")
-    if isinstance(error, WorthRetryingError) or error.code in _MAY_PASS:
+    if isinstance(error, HttpAnswerError):
+        return Failure(error.decision.verdict, error.code, error.message, error.retry_after)
+    if isinstance(error, WorthRetryingError):
         return Failure(Verdict.RETRY, error.code, error.message)
-    if isinstance(error, UnavailableError) or error.code in _NOT_THE_JOBS_FAULT:
-        return Failure(Verdict.WAIT, error.code, error.message)
-    return Failure(Verdict.PERMANENT, error.code, error.message)
+    if isinstance(error, PenstockError):
+        decision = CODES.get(error.code) or _by_type(error)
+        return Failure(decision.verdict, error.code, error.message)
+    decision = _by_type(error)
+    return Failure(decision.verdict, decision.code, f"the actor raised {type(error).__name__}")
+
+
+def _by_type(error: BaseException) -> Decision:
+    return next(decision for kind, decision in EXCEPTIONS if isinstance(error, kind))

@@ -32,3 +32,17 @@ class Probe(Payload, kind="probe.guarded", queue=Queue.SUBMISSIONS):
 
 class UnguardedProbe(Probe, kind="probe.unguarded", queue=Queue.SUBMISSIONS):
     """Leave a row at each run: what happens without a ledger."""
+
+
+class ContendingProbe(Payload, kind="probe.contending", queue=Queue.SUBMISSIONS):
+    """Add one to a row of `contended`, or to two, and lose against another transaction at the first try."""
+
+    name: str
+    #: The rows to add to, in this order: crosswise to those of the job of the same `pair`, for a deadlock.
+    rows: list[str]
+    #: The two jobs that meet in a deadlock; None for a serialization failure.
+    pair: str | None = None
+
+    def idempotency_key(self) -> str:
+        """The name."""
+        return self.name

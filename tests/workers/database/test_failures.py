@@ -48,7 +48,7 @@ def error_of(sqlstate: str) -> psycopg.Error:
         ("26000", Code.STORAGE_UNAVAILABLE, UnavailableError),
         ("42P05", Code.STORAGE_UNAVAILABLE, UnavailableError),
         ("58030", Code.STORAGE_UNAVAILABLE, UnavailableError),
-        ("3D000", Code.STORAGE_UNAVAILABLE, PenstockError),
+        ("3D000", Code.STORAGE_UNAVAILABLE, UnavailableError),
         ("28000", Code.STORAGE_PERMISSION_DENIED, PenstockError),
         ("28P01", Code.STORAGE_PERMISSION_DENIED, PenstockError),
         ("42501", Code.STORAGE_PERMISSION_DENIED, PenstockError),

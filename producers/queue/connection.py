@@ -14,7 +14,7 @@ from redis.connection import ConnectionPool, UnixDomainSocketConnection
 from redis.retry import Retry
 
 from penstock.producers.queue.address import Address, parse_address
-from penstock.producers.queue.sentinel import master_pool
+from penstock.producers.queue.sentinel import SENTINEL_TIMEOUT, master_pool
 from penstock.schemas.errors import Code, PenstockError, UnavailableError
 
 CONNECT_TIMEOUT = timedelta(seconds=2)
@@ -61,28 +61,31 @@ class Replays(Retry):
             _replaying.active = False
 
 
-def connect(url: str, *, replays: int | None = None) -> "redis.Redis":
+def connect(url: str, *, replays: int | None = None, patience: timedelta | None = None) -> "redis.Redis":
     """Make a client; it connects at its first command. Safe to share between threads.
 
-    Connecting has 2 s, an answer 5 s. A broken connection, a server that is loading and one that was demoted
-    (READONLY) make it connect anew, to the master of that moment where Sentinels are named.
+    Connecting has 2 s, an answer 5 s, unless `patience` says otherwise. A broken connection, a server that is loading
+    and one that was demoted (READONLY) make it connect anew, to the master of that moment where Sentinels are named.
 
     Args:
         url: see `parse_address`.
         replays: how often a command is replayed then; None for what suits the kind of URL.
+        patience: for one try of a command in all: asking each Sentinel, connecting, and the answer.
 
     Raises:
         InvalidInputError: `CONFIG_INVALID` where the URL is not usable.
     """
     address = parse_address(url)
     usual = FAILOVER_REPLAYS if address.sentinels else REPLAYS
-    return _client(address, usual if replays is None else replays)
+    return _client(address, usual if replays is None else replays, patience)
 
 
-def _client(address: Address, replays: int) -> "redis.Redis":
+def _client(address: Address, replays: int, patience: timedelta | None) -> "redis.Redis":
+    # Each server that may be asked has a share to connect in and one to answer in.
+    share = patience and patience / (2 * (1 + len(address.sentinels)))
     options: dict[str, Any] = {
-        "socket_connect_timeout": CONNECT_TIMEOUT.total_seconds(),
-        "socket_timeout": ANSWER_TIMEOUT.total_seconds(),
+        "socket_connect_timeout": (share or CONNECT_TIMEOUT).total_seconds(),
+        "socket_timeout": (share or ANSWER_TIMEOUT).total_seconds(),
         "health_check_interval": 30,
         "client_name": _CLIENT_NAME,
         "retry": Replays(ExponentialWithJitterBackoff(base=0.05, cap=1.0), replays, _REPLAYED),
@@ -91,7 +94,7 @@ def _client(address: Address, replays: int) -> "redis.Redis":
         options |= {"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE}
     options |= address.options
     if address.sentinels:
-        return redis.Redis.from_pool(master_pool(address, options))
+        return redis.Redis.from_pool(master_pool(address, options, share or SENTINEL_TIMEOUT))
     return redis.Redis.from_pool(ConnectionPool(connection_class=address.connection_class, **options))
 
 

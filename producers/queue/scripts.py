@@ -1,4 +1,4 @@
-"""Runs the steps of the queue, each a script in `lua/` that Redis runs as one atomic step."""
+"""Runs steps, each a script in a package's folder `lua/` that Redis runs as one atomic step."""
 
 import hashlib
 import re
@@ -13,6 +13,10 @@ from penstock.producers.queue.layout import LAYOUT, QueueKeys
 from penstock.schemas.errors import Code, ConflictError
 
 _FLAGS = re.compile(r"^-- flags: (?P<flags>[a-z, -]+)$", re.MULTILINE)
+_USES = re.compile(r"^-- uses: (?P<libraries>[a-z_, ]+)$", re.MULTILINE)
+
+#: Whose folder `lua/` holds the queue's steps.
+QUEUE_STEPS = "penstock.producers.queue"
 
 Argument = str | bytes | int | float
 
@@ -26,37 +30,45 @@ class Script:
 
 
 @cache
-def script(name: str) -> Script:
-    """The script of a step: its file, after what every step begins with.
+def script(name: str, package: str = QUEUE_STEPS) -> Script:
+    """The script of a step: the prelude of its package's folder, the libraries that the step names, and its own file.
+
+    A step names libraries, files of local functions in the same folder, in a line `-- uses: limits, circuits`. They
+    are put before it in that order; a library names none itself.
 
     Raises:
-        FileNotFoundError: where there is no such step.
+        FileNotFoundError: where there is no such step or library.
     """
-    folder = resources.files(__package__) / "lua"
-    body = (folder / f"{name}.lua").read_text(encoding="utf-8")
-    prelude = (folder / "prelude.lua").read_text(encoding="utf-8")
+    folder = resources.files(package) / "lua"
+    body, prelude = ((folder / f"{file}.lua").read_text(encoding="utf-8") for file in (name, "prelude"))
+    used = _USES.search(body)
+    libraries = [
+        (folder / f"{library.strip()}.lua").read_text(encoding="utf-8")
+        for library in (used["libraries"].split(",") if used else ())
+    ]
     declared = _FLAGS.search(body)
     # The first line makes Redis hold a script to its flags, and to the slot of its key on a Cluster.
     first = "#!lua" + (f" flags={declared['flags'].replace(' ', '')}" if declared else "")
-    source = f"{first}\n{prelude}\n{body}"
+    source = "\n".join([first, prelude, *libraries, body])
     # usedforsecurity: it is what Redis calls a script, no more.
     return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
 class Scripts:
-    """Runs steps over a client. Safe to share between threads."""
+    """Runs the steps of one package over a client. Safe to share between threads."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, package: str = QUEUE_STEPS) -> None:
         self._client = client
+        self._package = package
 
     def run(self, name: str, keys: QueueKeys, *arguments: Argument) -> Any:
-        """Run a step on a queue; returns what the script answers.
+        """Run a step on the keys of a base; returns what the script answers.
 
         Raises:
             ConflictError: `QUEUE_LAYOUT_NEWER`, where a later release has changed the queue's keys.
             redis.RedisError: whatever Redis says; every step can be run again.
         """
-        found = script(name)
+        found = script(name, self._package)
         try:
             try:
                 return self._client.evalsha(found.sha, 1, keys.base, *arguments)
@@ -74,7 +86,7 @@ class Scripts:
 
         WAIT speaks of the last write of its own connection, so the two must not go over different ones.
         """
-        found = script(name)
+        found = script(name, self._package)
         try:
             try:
                 return self._confirmed(["EVALSHA", found.sha, 1, keys.base, *arguments], replicas, wait_ms)

@@ -1,6 +1,7 @@
 """Redis behind Sentinels: connections that lead to whichever server is master now."""
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 import redis
@@ -18,15 +19,15 @@ from redis.sentinel import (
 from penstock.producers.queue.address import Address
 
 #: One Sentinel that does not answer costs this once; the next one is asked then, and first from there on.
-_TIMEOUT_SECONDS = 1.0
+SENTINEL_TIMEOUT = timedelta(seconds=1)
 
 
 class Sentinels(Sentinel):
     """Asks Sentinels which server is master. Safe to share between threads, which the library's own is not."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, timeout: timedelta = SENTINEL_TIMEOUT) -> None:
         super().__init__([])  # type: ignore[no-untyped-call]
-        self.sentinels = [_client(address, host, port) for host, port in address.sentinels]
+        self.sentinels = [_client(address, host, port, timeout) for host, port in address.sentinels]
 
     def discover_master(self, service_name: str) -> tuple[str, int]:
         """Host and port of the master, by the first Sentinel that holds it to be up.
@@ -88,12 +89,14 @@ class MasterPool(SentinelConnectionPool):
             self.sentinel_manager.close()
 
 
-def master_pool(address: Address, options: Mapping[str, Any]) -> MasterPool:
+def master_pool(
+    address: Address, options: Mapping[str, Any], sentinel_timeout: timedelta = SENTINEL_TIMEOUT
+) -> MasterPool:
     """A pool of connections to the master of `address`; `options` are those of each connection."""
     secure = issubclass(address.connection_class, SSLConnection)
     return MasterPool(  # type: ignore[no-untyped-call]
         address.service,
-        Sentinels(address),
+        Sentinels(address, sentinel_timeout),
         connection_class=SecureMasterConnection if secure else MasterConnection,
         **options,
     )
@@ -103,13 +106,13 @@ def _is_up(state: Mapping[str, Any]) -> bool:
     return state["is_master"] and not state["is_sdown"] and not state["is_odown"]
 
 
-def _client(address: Address, host: str, port: int) -> "redis.Redis":
+def _client(address: Address, host: str, port: int, timeout: timedelta) -> "redis.Redis":
     pool = ConnectionPool(
         connection_class=address.connection_class,
         host=host,
         port=port,
-        socket_timeout=_TIMEOUT_SECONDS,
-        socket_connect_timeout=_TIMEOUT_SECONDS,
+        socket_timeout=timeout.total_seconds(),
+        socket_connect_timeout=timeout.total_seconds(),
         retry=Retry(NoBackoff(), 0),
         **address.sentinel_options,
     )

@@ -34,6 +34,7 @@ class Code(StrEnum):
     BATCH_ID_INVALID = "BATCH_ID_INVALID"
     BATCH_NOT_FOUND = "BATCH_NOT_FOUND"
     BATCH_TOO_LARGE = "BATCH_TOO_LARGE"
+    CIRCUIT_OPEN = "CIRCUIT_OPEN"
     CONFIG_INVALID = "CONFIG_INVALID"
     FORM_ID_INVALID = "FORM_ID_INVALID"
     FORM_INVALID = "FORM_INVALID"
@@ -48,6 +49,8 @@ class Code(StrEnum):
     JOB_TIME_LIMIT = "JOB_TIME_LIMIT"
     JOB_UNACCOUNTED = "JOB_UNACCOUNTED"
     JOB_UNKNOWN_KIND = "JOB_UNKNOWN_KIND"
+    PLATFORM_API_ERROR = "PLATFORM_API_ERROR"
+    PLATFORM_API_TIMEOUT = "PLATFORM_API_TIMEOUT"
     QUEUE_LAYOUT_NEWER = "QUEUE_LAYOUT_NEWER"
     QUEUE_NOT_CONFIRMED = "QUEUE_NOT_CONFIRMED"
     QUEUE_NOT_FOUND = "QUEUE_NOT_FOUND"
@@ -55,6 +58,7 @@ class Code(StrEnum):
     QUEUE_REFUSED = "QUEUE_REFUSED"
     QUEUE_UNAVAILABLE = "QUEUE_UNAVAILABLE"
     QUEUE_UNSAFE = "QUEUE_UNSAFE"
+    RATE_LIMIT_EXCEEDED = "RATE_LIMIT_EXCEEDED"
     REQUEST_FILE_INVALID = "REQUEST_FILE_INVALID"
     REQUEST_FILE_NOT_FOUND = "REQUEST_FILE_NOT_FOUND"
     REQUEST_TENANT_INVALID = "REQUEST_TENANT_INVALID"
@@ -213,6 +217,10 @@ CATALOGUE: Mapping[Code, Documentation] = {
         "A batch holds more rows or more bytes than its limit.",
         "Send smaller batches; `penstock submit --batch-size` and the client's submit cut them for you.",
     ),
+    Code.CIRCUIT_OPEN: Documentation(
+        "What is behind the circuit failed too often, or an operator opened it; for now no call is let through.",
+        "Nothing: jobs wait until it lets calls in again. See: penstock circuit list.",
+    ),
     Code.CONFIG_INVALID: Documentation(
         "One or more settings are missing or wrong.",
         "Correct each named setting; docs/configuration.md lists all.",
@@ -262,6 +270,14 @@ CATALOGUE: Mapping[Code, Documentation] = {
         "No worker of this release knows the job's kind.",
         "Deploy a worker that has it, or correct the producer.",
     ),
+    Code.PLATFORM_API_ERROR: Documentation(
+        "A platform's interface answered with an error.",
+        "See the status in the message. What may pass is tried again by itself; otherwise correct what was sent.",
+    ),
+    Code.PLATFORM_API_TIMEOUT: Documentation(
+        "A platform's interface did not answer in time.",
+        "Nothing: it is tried again. Look at the platform's status page if it lasts.",
+    ),
     Code.QUEUE_LAYOUT_NEWER: Documentation(
         "A queue in Redis has the layout of a later release.",
         "Deploy the later release everywhere, or give this one a PENSTOCK_NAMESPACE of its own.",
@@ -286,6 +302,10 @@ CATALOGUE: Mapping[Code, Documentation] = {
     Code.QUEUE_UNSAFE: Documentation(
         "Redis is set up so that it may drop jobs: keys are evicted, or nothing is written to disk.",
         "Set maxmemory-policy noeviction and appendonly yes, or PENSTOCK_REDIS_CHECK=warn to accept the risk.",
+    ),
+    Code.RATE_LIMIT_EXCEEDED: Documentation(
+        "A limit of calls in a time was reached, ours or another side's.",
+        "Nothing: the job runs when the limit allows it, and no attempt is spent. Raise the limit if that is too late.",
     ),
     Code.REQUEST_FILE_INVALID: Documentation(
         "A file can't be read as what it should be; the message names the line.",

@@ -33,6 +33,8 @@ class Payload(BaseModel):
     payload_version: ClassVar[int] = 1
     #: What a producer is told whose idempotency key is known with another payload.
     conflict_code: ClassVar[Code] = Code.JOB_CONFLICT
+    #: Jobs that must not be late: once ready (enqueued, due, tried again) they go before those that are not urgent.
+    urgent: ClassVar[bool] = False
 
     def __init_subclass__(cls, *, kind: str = "", queue: Queue | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -67,6 +69,7 @@ class EncodedPayload:
     body: bytes
     idempotency_key: str | None
     conflict_code: Code = Code.JOB_CONFLICT
+    urgent: bool = False
 
     def __repr__(self) -> str:
         return f"<{self.kind} of {len(self.body)} bytes>"
@@ -93,6 +96,7 @@ def encoded_payload(
         body=body,
         idempotency_key=idempotency_key,
         conflict_code=payload_type.conflict_code,
+        urgent=payload_type.urgent,
     )
 
 

@@ -31,6 +31,7 @@ class NewJob:
         digest: of the producer's content; tells a resend from a conflict.
         keep: how long the job is known after it is done.
         due: when it becomes ready: an instant (aware), or a time from when Redis has it; None for at once.
+        urgent: once it is ready it goes before the jobs that are not, as often as these leave it half of the room.
     """
 
     job_id: UUID
@@ -40,6 +41,7 @@ class NewJob:
     digest: str
     keep: timedelta
     due: datetime | timedelta | None = None
+    urgent: bool = False
 
 
 class Offer(StrEnum):
@@ -117,6 +119,7 @@ class Enqueuer:
                 job.digest,
                 job.keep // _MILLISECOND,
                 _due(job.due),
+                "1" if job.urgent else "",
                 job.message,
             )
         if not self._replica_acks:

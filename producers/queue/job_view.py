@@ -42,7 +42,8 @@ class JobView:
         attempts: failed ones that count. `recoveries` are leases that were lost with a worker, `crashes` those of
             them where the job was running.
         history: what happened to it, oldest first, each entry with `at` and `outcome`.
-        blocked_by: what it waits for; `paused:<queue>` where that is an operator.
+        blocked_by: what it waits for; `paused:<queue>` where that is an operator, and of a ready job the dependency
+            (`storage`) whose outage holds every worker up.
         code, message, remedy: of the last failure.
     """
 
@@ -97,7 +98,7 @@ def parse_view(job_id: UUID, queue: str, answer: Any) -> JobView | None:
     state = known["state"]
     if state is None:
         return None
-    paused, ahead, park, next_release, *worker = around
+    paused, ahead, park, next_release, *worker, held_up = around
     standing = parse_places(places)
     return JobView(
         job_id=job_id,
@@ -108,7 +109,7 @@ def parse_view(job_id: UUID, queue: str, answer: Any) -> JobView | None:
         since=instant(known["changed_at"]),
         enqueued_at=instant(known["accepted_at"]),
         eligible_at=_offered_at(park, next_release, standing) if state == JobState.PARKED else instant(known["due"]),
-        blocked_by=_blocked_by(queue, state, known["blocked_by"], paused),
+        blocked_by=_blocked_by(queue, state, known["blocked_by"], paused, held_up),
         place=_place(standing),
         ahead=ahead,
         worker=_holder(known["lease"] or "", worker) if state == JobState.LEASED else None,
@@ -144,12 +145,14 @@ _FIELDS = (
 )
 
 
-def _blocked_by(queue: str, state: str, noted: str | None, paused: bytes | None) -> str | None:
+def _blocked_by(queue: str, state: str, noted: str | None, paused: bytes | None, held_up: bytes | None) -> str | None:
     # What the job waits for itself comes first: while that holds, resuming the queue would not help it.
     if noted is not None and state in {JobState.SCHEDULED, JobState.PARKED}:
         return noted
     waits = state in {JobState.READY, JobState.SCHEDULED, JobState.PARKED}
-    return f"paused:{queue}" if waits and parse_pause(paused) else None
+    if waits and parse_pause(paused):
+        return f"paused:{queue}"
+    return held_up.decode(errors="replace") if held_up and state == JobState.READY else None
 
 
 def _offered_at(park: bytes | None, next_release: bytes | None, standing: list[Place]) -> datetime | None:

@@ -5,9 +5,12 @@ from typing import Any
 
 from penstock.producers.queue.records import JobState
 
-#: How a list of jobs is named: by tenant, by worker, by park key. `alone` holds ready jobs that are leased singly.
+#: How a list of jobs is named: by tenant, by worker, by park key. `alone` holds ready jobs that are leased singly,
+#: `urgent` those that must not be late.
 READY, LEASED, PARKED = "ready:", "leased:", "parked:"
-ALONE, SCHEDULED, DEAD = "alone", "scheduled", "dead"
+ALONE, URGENT, SCHEDULED, DEAD = "alone", "urgent", "scheduled", "dead"
+#: Where ready jobs of all tenants stand.
+LANES = (ALONE, URGENT)
 
 #: What the record of a job says, as scripts read it: state, kind, tenant, changed_at, lease, park.
 Fields = list[bytes | None]

@@ -38,6 +38,7 @@ def encode_job(
         digest=content_digest(payload.body),
         keep=keep,
         due=due,
+        urgent=payload.urgent,
     )
 
 

@@ -13,6 +13,7 @@ from penstock.producers.queue.inspection import QueueInspector
 from penstock.producers.queue.records import JobRecords, JobState
 from penstock.producers.queue.scripts import script
 from penstock.workers.broker.leases import Leases, Verb, new_boot_id
+from penstock.workers.protection.changes import announce_change
 from penstock.workers.queues.control import QueueControl
 from penstock.workers.reconcile.reconciliation import Reconciliation
 from tests.queue_kit import QueueKit
@@ -77,6 +78,8 @@ def operate(kit: QueueKit) -> None:
     assert control.pause(kit.queue, "a test")
     assert control.purge(kit.queue, "a test") == 3
     assert control.resume(kit.queue, "a test")
+    assert control.weigh(kit.queue, "acme", 3, "a test")
+    announce_change(kit.client, kit.namespace)
 
 
 @pytest.mark.parametrize("way", [live, recover, operate])

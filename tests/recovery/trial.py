@@ -156,12 +156,14 @@ class Trial:
         self.offer(jobs)
         return [job.job_id for job in jobs]
 
-    def job(self, payload: dict[str, Any], *, kind: str = GUARDED, due: timedelta | None = None) -> NewJob:
+    def job(
+        self, payload: dict[str, Any], *, kind: str = GUARDED, due: timedelta | None = None, tenant: str = TENANT
+    ) -> NewJob:
         """One probe, not enqueued yet; its payload's name makes it what it is."""
         body = json.dumps(payload).encode()
         encoded = EncodedPayload(kind, QUEUE, 1, body, idempotency_key=None)
-        identity = job_id(TENANT, kind, f"{self.namespace}/{payload['name']}")
-        return encode_job(encoded, identity, TENANT, datetime.now(UTC), keep=timedelta(hours=1), due=due)
+        identity = job_id(tenant, kind, f"{self.namespace}/{payload['name']}")
+        return encode_job(encoded, identity, tenant, datetime.now(UTC), keep=timedelta(hours=1), due=due)
 
     def offer(self, jobs: Iterable[NewJob]) -> None:
         """Enqueue, again and again while Redis is away: ids make it safe."""

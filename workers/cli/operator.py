@@ -21,7 +21,9 @@ def login_name() -> str:
         return f"uid {os.getuid()}"
 
 
-def _queue(_context: click.Context, _parameter: click.Parameter, value: str) -> Queue:
+def _queue(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Queue | None:
+    if value is None:
+        return None
     if value not in set(Queue):
         raise NotFoundError(Code.QUEUE_NOT_FOUND, f"there is no queue {value[:80]!r}, only {', '.join(Queue)}")
     return Queue(value)
@@ -34,13 +36,18 @@ def _reason(_context: click.Context, _parameter: click.Parameter, value: str) ->
     return reason
 
 
-def _tenant(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+def require_tenant(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """The tenant that a command is about, where it names one."""
     return None if value is None else require_name(value, Code.REQUEST_TENANT_INVALID, "a tenant")
 
 
 #: The queue that a command is about.
 queue_argument: Callable[[Callable[..., Any]], Callable[..., Any]] = click.argument(
     "queue_name", metavar="QUEUE", callback=_queue
+)
+#: The same where the command may be about something else.
+optional_queue_argument: Callable[[Callable[..., Any]], Callable[..., Any]] = click.argument(
+    "queue_name", metavar="[QUEUE]", required=False, callback=_queue
 )
 #: Why an operator acts; it stands in the audit for ever.
 reason_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
@@ -50,5 +57,5 @@ reason_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option
 yes_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option("--yes", is_flag=True, help="Do not ask.")
 #: Whose jobs only; those of all where it is absent.
 only_tenant_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
-    "--tenant", callback=_tenant, help="Only jobs of this tenant; of all if absent."
+    "--tenant", callback=require_tenant, help="Only jobs of this tenant; of all if absent."
 )

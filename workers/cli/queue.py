@@ -9,15 +9,25 @@ import click
 import redis
 
 from penstock.producers.queue.connection import connect
-from penstock.producers.queue.counts import QueueCounts
+from penstock.producers.queue.counts import Pause, QueueCounts
 from penstock.producers.queue.inspection import LISTED, QueueInspector
 from penstock.producers.queue.records import JobState
 from penstock.producers.settings import ProducerSettings
 from penstock.schemas.names import Queue
 from penstock.workers.cli.environment import producer_settings
-from penstock.workers.cli.operator import login_name, only_tenant_option, queue_argument, reason_option, yes_option
+from penstock.workers.cli.operator import (
+    login_name,
+    only_tenant_option,
+    optional_queue_argument,
+    queue_argument,
+    reason_option,
+    require_tenant,
+    yes_option,
+)
 from penstock.workers.cli.output import emit, emit_list, json_option, table
-from penstock.workers.queues.control import Purgeable, QueueControl
+from penstock.workers.cli.pausing import emit_paused, emit_resumed, pausable_options, paused_thing, told_pauses
+from penstock.workers.protection.pauses import PauseControl, PausedKey, Pauses
+from penstock.workers.queues.control import WEIGHT_LIMIT, Purgeable, QueueControl
 
 _COLUMNS = ("queue", "ready", "scheduled", "leased", "parked", "dead", "workers", "oldest", "paused")
 
@@ -37,12 +47,14 @@ def _redis() -> Iterator[tuple["redis.Redis", ProducerSettings]]:
 @queue.command("list", epilog="Example: penstock queue list --json")
 @json_option
 def list_(as_json: bool) -> None:
-    """List the queues: jobs by place, how long the oldest is ready, workers, and who paused it."""
+    """List the queues: jobs by place, how long the oldest is ready, workers, pauses; and what else is paused."""
     with _redis() as (client, settings):
         inspector = QueueInspector(client, settings.namespace)
         found = [inspector.counts(name) for name in Queue]
+        pauses = [one.as_dict() for one in Pauses(client, settings.namespace).list()]
     items = [counts.as_dict() if as_json else _row(counts) for counts in found]
-    emit_list(items, None, as_json, _COLUMNS)
+    value = {"items": items, "next": None, "pauses": pauses}
+    emit(value, as_json, lambda: "\n".join([table(items, _COLUMNS), *told_pauses(pauses)]))
 
 
 def _row(counts: QueueCounts) -> dict[str, Any]:
@@ -66,53 +78,87 @@ def show(queue_name: Queue, state: str | None, after: str | None, limit: int, as
         inspector = QueueInspector(client, settings.namespace)
         if state is None:
             counts = inspector.counts(queue_name)
-            emit(counts.as_dict(), as_json, lambda: _tell(counts))
+            weights = QueueControl(client, settings.namespace, login_name()).weights(queue_name)
+            emit(counts.as_dict() | {"weights": weights}, as_json, lambda: _tell(counts, weights))
             return
         page = inspector.peek(queue_name, JobState(state), limit, after)
     columns = ("job_id", "kind", "tenant", "since", "attempts", "code", "blocked_by", "due")
     emit_list([job.as_dict() for job in page.jobs], page.following, as_json, columns)
 
 
-def _tell(counts: QueueCounts) -> str:
-    tenants = [{"tenant": tenant, "ready": ready} for tenant, ready in counts.ready_by_tenant.items()]
+def _tell(counts: QueueCounts, weights: dict[str, int]) -> str:
+    ready = counts.ready_by_tenant
+    tenants = [
+        {"tenant": tenant, "ready": ready.get(tenant, 0), "weight": weights.get(tenant, 1)}
+        for tenant in dict.fromkeys([*ready, *weights])
+    ]
     since = f"accepted {counts.accepted:,}  done {counts.done:,}  purged {counts.purged:,}"
     lines = [table([_row(counts)], _COLUMNS), "", f"since it began: {since}  discarded {counts.discarded:,}"]
     if counts.unaccounted:
         lines.append(f"{counts.unaccounted:,} job(s) unaccounted for; see: penstock reconcile")
     if counts.next_due is not None:
         lines.append(f"the next scheduled job is due at {counts.next_due.isoformat(timespec='seconds')}")
-    return "\n".join([*lines, "", table(tenants, ("tenant", "ready"))] if tenants else lines)
+    return "\n".join([*lines, "", table(tenants, ("tenant", "ready", "weight"))] if tenants else lines)
 
 
-@queue.command(epilog="Example: penstock queue pause submissions --reason 'database upgrade' --yes")
-@queue_argument
+@queue.command(epilog="Example: penstock queue pause --platform instagram --reason 'they are down' --yes")
+@optional_queue_argument
+@pausable_options
 @reason_option
 @yes_option
 @json_option
-def pause(queue_name: Queue, reason: str, yes: bool, as_json: bool) -> None:
-    """Stop taking jobs from a queue, on all workers at once. Jobs are still accepted, and running ones end."""
-    _confirm(f"Pause the queue {queue_name}?", yes)
+def pause(queue_name: Queue | None, reason: str, yes: bool, as_json: bool, **names: str | None) -> None:
+    """Let no job of a queue run, or of a kind, platform, account or tenant, on all workers at once.
+
+    Jobs are still accepted, and running ones end.
+    """
+    key = paused_thing(queue_name, names)
+    _confirm(f"Pause the queue {queue_name}?" if queue_name else f"Pause {key} in all queues?", yes)
     with _redis() as (client, settings):
-        changed = QueueControl(client, settings.namespace, login_name()).pause(queue_name, reason)
-        paused = QueueInspector(client, settings.namespace).counts(queue_name).paused
-    value = {"queue": queue_name, "changed": changed, "paused": paused and paused.as_dict()}
-    before = f" by {paused.by}: {paused.reason}" if paused else ""
-    told = f"{queue_name} is paused" if changed else f"{queue_name} was paused already{before}; nothing changed"
-    emit(value, as_json, lambda: told)
+        paused: PausedKey | Pause | None
+        if queue_name:
+            changed = QueueControl(client, settings.namespace, login_name()).pause(queue_name, reason)
+            paused = QueueInspector(client, settings.namespace).counts(queue_name).paused
+        else:
+            changed = PauseControl(client, settings.namespace, login_name()).pause(key, reason)
+            paused = next((one for one in Pauses(client, settings.namespace).list() if one.key == key), None)
+    emit_paused(key, queue_name, changed, paused, as_json)
 
 
 @queue.command(epilog="Example: penstock queue resume submissions --reason 'the upgrade is done' --yes")
-@queue_argument
+@optional_queue_argument
+@pausable_options
 @reason_option
 @yes_option
 @json_option
-def resume(queue_name: Queue, reason: str, yes: bool, as_json: bool) -> None:
-    """Take jobs from a paused queue again."""
-    _confirm(f"Resume the queue {queue_name}?", yes)
+def resume(queue_name: Queue | None, reason: str, yes: bool, as_json: bool, **names: str | None) -> None:
+    """Let jobs of what was paused run again. Those that wait for a kind and the like go in order, 200 a second."""
+    key, waiting = paused_thing(queue_name, names), 0
+    _confirm(f"Resume the queue {queue_name}?" if queue_name else f"Resume {key} in all queues?", yes)
     with _redis() as (client, settings):
-        changed = QueueControl(client, settings.namespace, login_name()).resume(queue_name, reason)
-    told = f"{queue_name} is resumed" if changed else f"{queue_name} was not paused; nothing changed"
-    emit({"queue": queue_name, "changed": changed, "paused": None}, as_json, lambda: told)
+        if queue_name:
+            changed = QueueControl(client, settings.namespace, login_name()).resume(queue_name, reason)
+        else:
+            changed, waiting = PauseControl(client, settings.namespace, login_name()).resume(key, reason)
+    emit_resumed(key, queue_name, changed, waiting, as_json)
+
+
+@queue.command(epilog="Example: penstock queue weight submissions acme 5 --reason 'their campaign' --yes")
+@queue_argument
+@click.argument("tenant", metavar="TENANT", callback=require_tenant)
+@click.argument("weight", metavar="N", type=click.IntRange(1, WEIGHT_LIMIT))
+@reason_option
+@yes_option
+@json_option
+def weight(queue_name: Queue, tenant: str, weight: int, reason: str, yes: bool, as_json: bool) -> None:
+    """Give a tenant N jobs in each of its turns while there is a backlog; 1 is what everybody has."""
+    _confirm(f"Give {tenant} {weight} job(s) a turn in {queue_name}?", yes)
+    with _redis() as (client, settings):
+        control = QueueControl(client, settings.namespace, login_name())
+        before = control.weigh(queue_name, tenant, weight, reason)
+        weights = control.weights(queue_name)
+    value = {"queue": queue_name, "tenant": tenant, "weight": weight, "changed": before != weight, "weights": weights}
+    emit(value, as_json, lambda: f"{tenant} has {weight} job(s) a turn in {queue_name}; before: {before}")
 
 
 @queue.command(epilog="Example: penstock queue purge submissions --state parked --reason 'sent by mistake' --yes")

@@ -1,4 +1,4 @@
-"""What an operator does to a queue: pause, resume, purge. Each change and its audit entry are one atomic step."""
+"""What an operator does to a queue: pause, resume, purge, weigh. A change and its audit entry are one atomic step."""
 
 from collections.abc import Iterator
 from enum import StrEnum
@@ -11,7 +11,10 @@ from penstock.producers.queue.connection import redis_errors
 from penstock.producers.queue.layout import QueueKeys
 from penstock.producers.queue.locating import PARKED, READY, SCHEDULED
 from penstock.producers.queue.scripts import Scripts
+from penstock.schemas.errors import Code, InvalidInputError
 
+#: A tenant of this weight gets so many jobs in each of its turns; one without a weight gets one.
+WEIGHT_LIMIT = 100
 #: Jobs that one step of a purge looks at: each step holds up the whole of Redis.
 PURGE_STEP = 1_000
 
@@ -68,6 +71,29 @@ class QueueControl:
                 removed += self._purge_place(queue, place, tenant or "", entry)
                 entry = b""
         return removed
+
+    def weigh(self, queue: str, tenant: str, weight: int, reason: str) -> int:
+        """Give a tenant so many jobs in each of its turns, 1 to 100; returns how many it had before.
+
+        Raises:
+            InvalidInputError: `REQUEST_USAGE` where the weight is none.
+            PenstockError: `QUEUE_UNAVAILABLE`, `QUEUE_REFUSED` or `QUEUE_LAYOUT_NEWER`.
+        """
+        if not 1 <= weight <= WEIGHT_LIMIT:
+            raise InvalidInputError(Code.REQUEST_USAGE, f"a weight is 1 to {WEIGHT_LIMIT}, and not {weight}")
+        entry = audit_entry(self._actor, "queue.weight", queue, reason, {"tenant": tenant, "weight": weight})
+        with redis_errors("weighing a tenant"):
+            return int(self._scripts.run("weigh", self._keys(queue), tenant, weight, entry.encode()))
+
+    def weights(self, queue: str) -> dict[str, int]:
+        """The tenants whose weight is not 1, and their weights.
+
+        Raises:
+            PenstockError: `QUEUE_UNAVAILABLE` or `QUEUE_REFUSED`.
+        """
+        with redis_errors("reading weights"):
+            found = cast("dict[bytes, bytes]", self._client.hgetall(self._keys(queue).key("weights")))
+        return {tenant.decode(): int(weight) for tenant, weight in sorted(found.items())}
 
     def _places(self, queue: str, state: Purgeable | None) -> Iterator[str]:
         if state in {None, Purgeable.READY}:

@@ -8,7 +8,7 @@ import redis
 
 from penstock.producers.queue.connection import redis_errors
 from penstock.producers.queue.layout import QueueKeys
-from penstock.producers.queue.locating import ALONE, DEAD, LEASED, PARKED, READY, SCHEDULED
+from penstock.producers.queue.locating import ALONE, DEAD, LANES, LEASED, PARKED, READY, SCHEDULED, URGENT
 from penstock.producers.queue.scripts import Scripts
 from penstock.workers.reconcile.sightings import (
     UNLISTED,
@@ -86,12 +86,12 @@ class FirstPass:
         return [note_record(queue, job_id, answer) for job_id, answer in zip(ids, answers, strict=True)]
 
     def _walk(self, queue: QueueSightings) -> None:
-        listed = {ALONE, SCHEDULED, DEAD, *self._listed(queue.keys)}
+        listed = {*LANES, SCHEDULED, DEAD, *self._listed(queue.keys)}
         for suffix in listed:
             queue.number(suffix)
         # Jobs move from ready to leased and on: whoever walks the other way round meets fewer of them twice.
         for suffix, number in sorted(queue.places.items(), key=_against_the_flow):
-            is_list = suffix == ALONE or suffix.startswith(READY)
+            is_list = suffix in LANES or suffix.startswith(READY)
             for page in self._list(queue.keys.key(suffix)) if is_list else self._sorted_set(queue.keys.key(suffix)):
                 for member in page:
                     meet(queue, member, suffix, number if suffix in listed else UNLISTED)
@@ -122,7 +122,7 @@ class FirstPass:
 
 
 def _against_the_flow(place: tuple[str, int]) -> int:
-    order = (READY, ALONE, LEASED, SCHEDULED, PARKED, DEAD)
+    order = (READY, URGENT, ALONE, LEASED, SCHEDULED, PARKED, DEAD)
     return -next(number for number, name in enumerate(order) if place[0].startswith(name))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from penstock.producers.queue.layout import QueueKeys
-from penstock.producers.queue.locating import ALONE, READY, expected_place, texts
+from penstock.producers.queue.locating import LANES, READY, expected_place, texts
 from penstock.producers.queue.records import JobState
 
 _UUID = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -82,7 +82,8 @@ def is_explained(suspect: Suspect, answer: list[Any]) -> bool:
         # Done, or done and forgotten; the counters tell whether it was so.
         return state in {None, JobState.DONE}
     place, has_message = expected_place(state, tenant or "", lease or "", park or ""), bool(answer[5])
-    fits = suspect.met_in == {place} or (state == JobState.READY and suspect.met_in == {ALONE})
+    in_lane = state == JobState.READY and len(suspect.met_in) == 1 and suspect.met_in <= set(LANES)
+    fits = suspect.met_in == {place} or in_lane
     return fits and has_message and not suspect.twice and not suspect.unlisted
 
 
@@ -90,7 +91,7 @@ def meet(queue: QueueSightings, member: bytes, suffix: str, number: int) -> None
     """Take down that a job stands in a place, the one of that number; suspect is what its record does not say."""
     packed = pack(member)
     expected = queue.expected.get(packed)
-    if expected == number or (suffix == ALONE and expected is not None and _is_ready(queue, expected)):
+    if expected == number or (suffix in LANES and expected is not None and _is_ready(queue, expected)):
         queue.expected[packed] = _MET
         return
     suspect = queue.suspect(packed)

@@ -1,6 +1,6 @@
 """What is wrong with a job that was looked at in one instant: in no place, in two, or not where its record says."""
 
-from penstock.producers.queue.locating import ALONE, LEASED, PARKED, READY, Located, Place
+from penstock.producers.queue.locating import LANES, LEASED, PARKED, READY, Located, Place
 from penstock.producers.queue.records import JobState
 
 
@@ -26,7 +26,7 @@ def _of_live(job: Located) -> str | None:
     if len(job.places) > 1:
         return f"it stands in two places: {_names(job.places)}"
     place = job.places[0]
-    if place.suffix != job.expected and not (place.suffix == ALONE and job.state == JobState.READY):
+    if place.suffix != job.expected and not (place.suffix in LANES and job.state == JobState.READY):
         return f"its record puts it in {job.expected}, and it stands in {place.suffix}"
     if not place.listed:
         return _unlisted(place)

@@ -1,4 +1,4 @@
-"""The loop that records operators' actions, which the queues' steps noted in Redis, in PostgreSQL for ever."""
+"""The loop that records operators' actions, which steps of queues and gates noted in Redis, in PostgreSQL for ever."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -13,8 +13,8 @@ from penstock.producers.queue.audit import OperatorAction
 from penstock.producers.queue.connection import redis_errors
 from penstock.producers.queue.layout import QueueKeys
 from penstock.schemas.errors import PenstockError
-from penstock.schemas.names import Queue
 from penstock.workers.database.transaction import Transactions
+from penstock.workers.protection.keys import gate_keys
 from penstock.workers.scheduler.each_queue import for_each_queue
 
 _log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
 
 
 class AuditTrail:
-    """Reads the head of each queue's list, commits it, and only then removes what it read.
+    """Reads the head of each queue's list and of the gates', commits it, and only then removes what it read.
 
     Killed between the two, the entries are read again and recorded once, by their ids. Entries are removed by value,
     so several schedulers at once remove no more than they have recorded.
@@ -51,20 +51,25 @@ class AuditTrail:
         self._clock = clock
 
     def run_once(self) -> bool:
-        """Record a round of each queue's entries; True where there are more.
+        """Record a round of the gates' entries and of each queue's; True where there are more.
 
         Raises:
             PenstockError: of the families `QUEUE_` and `STORAGE_`; what was not recorded stays in Redis.
         """
-        return any(for_each_queue(self._drain))
+        try:
+            more = any(for_each_queue(lambda queue: self._drain(QueueKeys(self._namespace, queue))))
+        finally:
+            # A queue's fault must not keep the gates' entries waiting.
+            more_of_gates = self._drain(gate_keys(self._namespace))
+        return more or more_of_gates
 
-    def _drain(self, queue: Queue) -> bool:
-        key = QueueKeys(self._namespace, queue).key("audit")
+    def _drain(self, keys: QueueKeys) -> bool:
+        key = keys.key("audit")
         with redis_errors("reading the audit"):
             entries: list[bytes] = self._client.lrange(key, 0, ROUND_ENTRIES - 1)  # type: ignore[assignment]
         if not entries:
             return False
-        actions = [self._action_of(entry, queue) for entry in entries]
+        actions = [self._action_of(entry, keys.queue) for entry in entries]
         self._transactions.run(lambda transaction: record_actions(transaction.connection, actions))
         with redis_errors("removing recorded entries"), self._client.pipeline(transaction=False) as pipeline:
             for entry in entries:
@@ -72,7 +77,7 @@ class AuditTrail:
             pipeline.execute()
         return len(entries) == ROUND_ENTRIES
 
-    def _action_of(self, entry: bytes, queue: Queue) -> OperatorAction:
+    def _action_of(self, entry: bytes, queue: str) -> OperatorAction:
         try:
             return OperatorAction.decode(entry)
         except PenstockError as error:

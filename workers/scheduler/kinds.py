@@ -10,10 +10,11 @@ from penstock.workers.registry import discover_all
 
 @dataclass(frozen=True, slots=True)
 class KindFacts:
-    """One kind. `ledger`: each of its effects shows in `penstock.effects`."""
+    """One kind. `ledger`: each of its effects shows in `penstock.effects`. `urgent`: its jobs must not be late."""
 
     queue: Queue
     ledger: bool
+    urgent: bool = False
 
 
 def known_kinds(actors: str) -> Mapping[str, KindFacts]:
@@ -25,6 +26,6 @@ def known_kinds(actors: str) -> Mapping[str, KindFacts]:
     registrations = discover_all(actors)
     # Importing actors makes their payloads known; a kind without an actor here may have one in another release.
     return {
-        kind: KindFacts(payload.queue, kind not in registrations or registrations[kind].ledger)
+        kind: KindFacts(payload.queue, kind not in registrations or registrations[kind].ledger, payload.urgent)
         for kind, payload in job_kinds().items()
     }

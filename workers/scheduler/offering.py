@@ -77,6 +77,14 @@ class Offering:
         return Code.JOB_UNKNOWN_KIND if facts is None else facts.queue
 
     def _job(self, row: OutboxRow, queue: Queue) -> NewJob:
-        payload = EncodedPayload(row.kind, queue, row.payload_version, row.payload, row.idempotency_key)
+        facts = self.kinds.get(row.kind)
+        payload = EncodedPayload(
+            row.kind,
+            queue,
+            row.payload_version,
+            row.payload,
+            row.idempotency_key,
+            urgent=facts is not None and facts.urgent,
+        )
         keep = self._keep.unkeyed if row.idempotency_key is None else self._keep.keyed
         return encode_job(payload, row.job_id, row.tenant, row.created_at, keep=keep, due=row.run_at)

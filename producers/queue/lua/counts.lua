@@ -7,7 +7,7 @@
 --         nil), since when the job that is ready longest is ready (ms or nil), next due time (ms or nil), now (ms)},
 --         {tenant, ready jobs, ...}
 local named = tonumber(ARGV[1])
-local sizes, ready, oldest = {}, redis.call('LLEN', key('alone')), nil
+local sizes, ready, oldest = {}, redis.call('LLEN', key('alone')) + redis.call('LLEN', key('urgent')), nil
 
 local function note_oldest(id)
   local since = id and tonumber(redis.call('HGET', job_key(id), 'changed_at') or nil)
@@ -26,6 +26,7 @@ local function count_ready()
     end
   end
   note_oldest(redis.call('LINDEX', key('alone'), 0))
+  note_oldest(redis.call('LINDEX', key('urgent'), 0))
 end
 
 local function sum(prefix, names)

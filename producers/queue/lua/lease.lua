@@ -1,4 +1,5 @@
--- Lease ready jobs to a worker. Tenants take turns; suspects come first, one at a time.
+-- Lease ready jobs to a worker. Suspects come first, one at a time; then urgent jobs, up to half where others wait, too;
+-- then tenants take turns by their weights.
 -- A replay (the same request again, because the answer was lost) gets the same jobs.
 -- flags: allow-oom
 --
@@ -19,6 +20,7 @@ local function fair_share()
   end
   -- Of many tenants the first stand for all.
   if #seen == 64 then total = total * redis.call('LLEN', key('rotation')) / 64 end
+  total = total + redis.call('LLEN', key('urgent'))
   local workers = math.max(1, redis.call('ZCARD', key('workers')))
   return math.min(wanted, math.max(1, math.ceil(total / workers)))
 end
@@ -32,21 +34,62 @@ local function take_suspect(taken)
   taken[#taken + 1] = id
 end
 
+-- How much of a lease urgent jobs may take before the others. They go first, and the others get half: urgent jobs without
+-- end would starve them. The odd place goes to the ones and the others by turns, since most leases are of one job.
+local function urgent_part(room)
+  if redis.call('EXISTS', key('urgent')) == 0 or redis.call('EXISTS', key('rotation')) == 0 then return room end
+  if room % 2 == 0 then return room / 2 end
+  if redis.call('HDEL', meta, 'urgent_last') == 1 then return math.floor(room / 2) end
+  redis.call('HSET', meta, 'urgent_last', 1)
+  return math.ceil(room / 2)
+end
+
+local function take_urgent(taken, room)
+  if room < 1 then return end
+  for _, id in ipairs(redis.call('LPOP', key('urgent'), room) or {}) do taken[#taken + 1] = id end
+end
+
+-- What weights add to a round in which each tenant has one turn; nil where all weigh 1.
+local surplus = tonumber(redis.call('HGET', meta, 'surplus') or nil)
+
+-- The next tenant's turn: as many jobs as it weighs, times as many such rounds as the lease has room for. A turn that
+-- the lease cuts short goes on with the next one: its tenant stays in front, and `credits` has what it may still take.
+local function take_turn(taken, room, rounds)
+  local tenant = redis.call('LPOP', key('rotation'))
+  local weight, credit = 1, nil
+  if surplus then
+    weight = tonumber(redis.call('HGET', key('weights'), tenant) or 1)
+    credit = tonumber(redis.call('HGET', key('credits'), tenant) or nil)
+  end
+  local count = math.min((credit or weight) + weight * (rounds - 1), room)
+  for _, id in ipairs(redis.call('LPOP', key('ready:' .. tenant), count) or {}) do taken[#taken + 1] = id end
+  if credit then redis.call('HDEL', key('credits'), tenant) end
+  if redis.call('EXISTS', key('ready:' .. tenant)) == 0 then return end
+  local rest = (credit or weight) - count
+  if rest > 0 then redis.call('HSET', key('credits'), tenant, rest) end
+  redis.call(rest > 0 and 'LPUSH' or 'RPUSH', key('rotation'), tenant)
+end
+
 local function take_turns(taken, limit)
+  local turns, rounds = 0, 1
   while #taken < limit do
-    local turns = redis.call('LLEN', key('rotation'))
-    local tenant = redis.call('LPOP', key('rotation'))
-    if not tenant then return end
-    local ids = redis.call('LPOP', key('ready:' .. tenant), math.ceil((limit - #taken) / turns)) or {}
-    for _, id in ipairs(ids) do taken[#taken + 1] = id end
-    if redis.call('EXISTS', key('ready:' .. tenant)) == 1 then redis.call('RPUSH', key('rotation'), tenant) end
+    if turns == 0 then
+      turns = redis.call('LLEN', key('rotation'))
+      if turns == 0 then return end
+      rounds = math.max(1, math.floor((limit - #taken) / (turns + (surplus or 0))))
+    end
+    take_turn(taken, limit - #taken, rounds)
+    turns = turns - 1
   end
 end
 
 local function take()
   local taken, places = {}, {}
   take_suspect(taken)
-  take_turns(taken, #taken + math.min(wanted - #taken, fair_share()))
+  local limit = #taken + math.min(wanted - #taken, fair_share())
+  take_urgent(taken, urgent_part(limit - #taken))
+  take_turns(taken, limit)
+  take_urgent(taken, limit - #taken)
   for place, id in ipairs(taken) do
     places[#places + 1] = request + place / 65536
     places[#places + 1] = id
@@ -85,7 +128,7 @@ for _, id in ipairs(taken) do
 end
 -- A worker that has its suspect and took nothing leaves further ones behind without a token: it would only wake itself
 -- with it, again and again. Its suspect's end wakes the next.
-local left = redis.call('EXISTS', key('rotation')) == 1
+local left = redis.call('EXISTS', key('rotation'), key('urgent')) > 0
   or (redis.call('EXISTS', key('alone')) == 1 and (#taken > 0 or not alone))
 if paused == 0 and left then
   wake()

@@ -9,7 +9,8 @@
 --         {for each place: suffix, jobs before it there, 1 where the place is listed (the tenant in the rotation,
 --         the worker among the workers, the park key among the parks)},
 --         with look 1: {paused (JSON), jobs that are taken before it (an estimate), park (JSON), next release (ms),
---         until when its worker is believed to live (ms), host, pid, release, started_at}   (nil for what is not)
+--         until when its worker is believed to live (ms), host, pid, release, started_at,
+--         what every worker is held up by, where the job is ready}   (nil for what is not)
 local id, look = ARGV[1], tonumber(ARGV[2])
 local record = redis.call('HMGET', job_key(id), 'state', 'kind', 'tenant', 'changed_at', 'lease', 'park')
 local state, tenant, lease, park = record[1], record[3] or '', record[5] or '', record[6] or ''
@@ -25,12 +26,14 @@ local function places_to_see()
   if state == 'ready' then add('ready:' .. tenant) end
   if state == 'leased' then add('leased:' .. boot) end
   if state == 'parked' then add('parked:' .. park) end
-  for _, suffix in ipairs({'alone', 'scheduled', 'dead'}) do add(suffix) end
+  for _, suffix in ipairs({'alone', 'urgent', 'scheduled', 'dead'}) do add(suffix) end
   for place = 3, #ARGV do add(ARGV[place]) end
   return found
 end
 
-local function is_list(suffix) return suffix == 'alone' or string.sub(suffix, 1, 6) == 'ready:' end
+local function is_list(suffix)
+  return suffix == 'alone' or suffix == 'urgent' or string.sub(suffix, 1, 6) == 'ready:'
+end
 
 local function positions(suffix)
   if not is_list(suffix) then
@@ -52,24 +55,65 @@ local function listed(suffix)
   return 1
 end
 
--- Tenants take turns: of each other tenant as many jobs go first as the job has to wait for turns of its own.
+-- What a tenant may take in this turn, and in each turn after it.
+local function turn_of(name)
+  local weight = tonumber(redis.call('HGET', key('weights'), name) or 1)
+  return tonumber(redis.call('HGET', key('credits'), name) or weight), weight
+end
+
+local function taken_in(turns, first, weight)
+  return turns > 0 and first + (turns - 1) * weight or 0
+end
+
+-- Tenants take turns: of each other tenant as many jobs go first as fit into its turns before the job's own one.
 local function ahead_in_rotation(position)
   local turn, total, ahead = redis.call('LPOS', key('rotation'), tenant) or 0, redis.call('LLEN', key('rotation')), 0
   local seen = redis.call('LRANGE', key('rotation'), 0, 999)
+  local first, weight = turn_of(tenant)
+  local full = position < first and 0 or 1 + math.floor((position - first) / weight)
   for place, name in ipairs(seen) do
-    local turns = (place - 1 < turn) and position + 1 or position
-    if name ~= tenant then ahead = ahead + math.min(redis.call('LLEN', key('ready:' .. name)), turns) end
+    local turns = (place - 1 < turn) and full + 1 or full
+    if name ~= tenant then
+      ahead = ahead + math.min(redis.call('LLEN', key('ready:' .. name)), taken_in(turns, turn_of(name)))
+    end
   end
   -- Of many tenants the first stand for all.
   if total > #seen then ahead = math.floor(ahead * total / #seen) end
-  return position + ahead + redis.call('LLEN', key('alone'))
+  return position + ahead
+end
+
+-- Urgent jobs and the others go by turns, the urgent one first.
+local function ahead_of_ready(position)
+  local ahead = ahead_in_rotation(position)
+  return redis.call('LLEN', key('alone')) + ahead + math.min(redis.call('LLEN', key('urgent')), ahead + 1)
+end
+
+local function ahead_of_urgent(position)
+  local others = 0
+  for _, name in ipairs(redis.call('LRANGE', key('rotation'), 0, 999)) do
+    if others < position then others = others + redis.call('LLEN', key('ready:' .. name)) end
+  end
+  return redis.call('LLEN', key('alone')) + position + math.min(others, position)
+end
+
+-- What every live worker is held up by, as its pulse tells; false where one of them takes jobs, or there is none.
+local function held_up_by()
+  local found = false
+  for _, name in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), now, '+inf', 'LIMIT', 0, 1000)) do
+    local by = redis.call('HGET', key('worker:' .. name), 'held_up')
+    if not by then return false end
+    found = by
+  end
+  return found
 end
 
 local function surroundings(places)
   local ahead = false
-  if state == 'ready' and places[1] == 'ready:' .. tenant then ahead = ahead_in_rotation(places[2]) end
+  if state == 'ready' and places[1] == 'ready:' .. tenant then ahead = ahead_of_ready(places[2]) end
+  if state == 'ready' and places[1] == 'urgent' then ahead = ahead_of_urgent(places[2]) end
   if state == 'ready' and places[1] == 'alone' then ahead = places[2] end
-  local told = {redis.call('HGET', meta, 'paused'), ahead, false, false, false, false, false, false, false}
+  local told = {redis.call('HGET', meta, 'paused'), ahead, false, false, false, false, false, false, false, false}
+  if state == 'ready' then told[10] = held_up_by() end
   if state == 'parked' then
     told[3], told[4] = redis.call('HGET', key('parks'), park), redis.call('ZSCORE', key('releases'), park)
   elseif state == 'leased' then

@@ -14,7 +14,7 @@ local function holders()
     for _, name in ipairs(names) do found[#found + 1] = key(prefix .. name) end
   end
   if state == 'ready' then
-    found[1] = key('alone')
+    found[1], found[2] = key('alone'), key('urgent')
     add('ready:', redis.call('LRANGE', key('rotation'), 0, -1))
   elseif state == 'leased' then
     add('leased:', redis.call('ZRANGE', key('workers'), 0, -1))

@@ -36,27 +36,35 @@ local function push_tail(tenant, ids)
   if length == #ids then redis.call('RPUSH', key('rotation'), tenant) end
 end
 
+-- Jobs that must not be late stand in one lane for all tenants.
+local function push_urgent(ids)
+  in_chunks(ids, function(...) redis.call('RPUSH', key('urgent'), ...) end)
+end
+
 local function push_head(tenant, id)
-  if redis.call('LPUSH', key('ready:' .. tenant), id) == 1 then
+  if redis.call('HEXISTS', job_key(id), 'urgent') == 1 then
+    redis.call('LPUSH', key('urgent'), id)
+  elseif redis.call('LPUSH', key('ready:' .. tenant), id) == 1 then
     redis.call('LPUSH', key('rotation'), tenant)
   end
 end
 
 -- Make jobs ready that were elsewhere, in this order; returns how many there were. Ids without a job are dropped.
 local function make_ready(ids)
-  local tenants, by_tenant, count = {}, {}, 0
+  local tenants, by_tenant, urgent, count = {}, {}, {}, 0
   for _, id in ipairs(ids) do
-    local tenant = redis.call('HGET', job_key(id), 'tenant')
+    local tenant, is_urgent = unpack(redis.call('HMGET', job_key(id), 'tenant', 'urgent'))
     if tenant then
       redis.call('HSET', job_key(id), 'state', 'ready', 'changed_at', now)
-      if not by_tenant[tenant] then
+      if not is_urgent and not by_tenant[tenant] then
         by_tenant[tenant] = {}
         tenants[#tenants + 1] = tenant
       end
-      table.insert(by_tenant[tenant], id)
+      table.insert(is_urgent and urgent or by_tenant[tenant], id)
       count = count + 1
     end
   end
+  push_urgent(urgent)
   for _, tenant in ipairs(tenants) do push_tail(tenant, by_tenant[tenant]) end
   if count > 0 then wake() end
   return count

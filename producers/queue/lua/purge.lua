@@ -24,14 +24,32 @@ local function purge_alone()
   end
 end
 
+-- Urgent jobs of all tenants stand in one lane, so `position` tells how many of it were left where they are.
+local function purge_urgent()
+  if seen >= limit then return end
+  local before, ids = removed, redis.call('LRANGE', key('urgent'), position, position + limit - seen - 1)
+  for _, id in ipairs(ids) do
+    if tenant == '' or redis.call('HGET', job_key(id), 'tenant') == tenant then
+      redis.call('LREM', key('urgent'), 1, id)
+      drop(id)
+    end
+  end
+  seen = seen + #ids
+  position = position + #ids - (removed - before)
+end
+
 local function purge_ready()
   purge_alone()
+  purge_urgent()
   for _, name in ipairs(redis.call('LRANGE', key('rotation'), 0, -1)) do
     if (tenant == '' or tenant == name) and seen < limit then
       local ids = redis.call('LPOP', key('ready:' .. name), limit - seen) or {}
       for _, id in ipairs(ids) do drop(id) end
       seen = seen + #ids
-      if redis.call('EXISTS', key('ready:' .. name)) == 0 then redis.call('LREM', key('rotation'), 0, name) end
+      if redis.call('EXISTS', key('ready:' .. name)) == 0 then
+        redis.call('LREM', key('rotation'), 0, name)
+        redis.call('HDEL', key('credits'), name)
+      end
     end
   end
 end

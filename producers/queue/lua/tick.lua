@@ -2,9 +2,11 @@
 -- due jobs, parked jobs whose release is due.
 -- flags: allow-oom
 --
--- ARGV: boot id ('' for one that leases nothing), lease (ms), stopping (1 | 0), poison limit, grace (ms)
+-- ARGV: boot id ('' for one that leases nothing), lease (ms), stopping (1 | 0), poison limit, grace (ms),
+--       what holds this boot up ('' or none: nothing, it takes jobs)
 -- Answer: jobs that this boot holds, recovered, buried as poison, promoted, released,
---         ms until the next scheduled job is due (-1: none), then park keys that wait for an offer
+--         ms until the next scheduled job is due (-1: none), how often changes were announced, then park keys that
+--         wait for an offer
 -- Moves: leased -> ready or dead (recovery), scheduled -> ready, parked -> ready
 local boot, lease, stopping = ARGV[1], tonumber(ARGV[2]), ARGV[3] == '1'
 local poison_limit, grace = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -107,10 +109,16 @@ end
 if boot ~= '' then
   redis.call('ZADD', key('workers'), now + lease, boot)
   if stopping then redis.call('HSET', key('worker:' .. boot), 'stopping', '1') end
+  if (ARGV[6] or '') ~= '' then
+    redis.call('HSET', key('worker:' .. boot), 'held_up', ARGV[6])
+  else
+    redis.call('HDEL', key('worker:' .. boot), 'held_up')
+  end
 end
 if mind_outage() then recover_lost() end
 local promoted = promote(2000)
 local released = release_due()
-local answer = {redis.call('ZCARD', key('leased:' .. boot)), recovered, buried, promoted, released, next_due()}
+local answer = {redis.call('ZCARD', key('leased:' .. boot)), recovered, buried, promoted, released, next_due(),
+  tonumber(redis.call('HGET', meta, 'changes') or '0')}
 for _, park in ipairs(redis.call('ZRANGE', key('releases'), 0, 49)) do answer[#answer + 1] = park end
 return answer

@@ -110,6 +110,12 @@ class Bench:
         (place,) = self.places().where(job_id) or [None]
         return place
 
+    def weigh(self, tenant: str, weight: int) -> int:
+        return int(self.scripts.run("weigh", self.keys, tenant, weight, "{}"))
+
+    def urgent(self) -> list[str]:
+        return [one.decode() for one in self.client.lrange(self.keys.key("urgent"), 0, -1)]
+
     def ready(self, tenant: str = "acme") -> list[str]:
         return [one.decode() for one in self.client.lrange(self.keys.key(f"ready:{tenant}"), 0, -1)]
 

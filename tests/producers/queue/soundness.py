@@ -29,7 +29,7 @@ def read_places(client: Any, keys: QueueKeys) -> Held:
     for key in client.scan_iter(f"{keys.base}:*", count=10_000):
         suffix = key.decode().removeprefix(f"{keys.base}:")
         kind = suffix.partition(":")[0]
-        if kind in {"ready", "alone"}:
+        if kind in {"ready", "alone", "urgent"}:
             held.places[suffix] = [one.decode() for one in client.lrange(key, 0, -1)]
         elif kind in {"scheduled", "leased", "parked", "dead"}:
             held.places[suffix] = [one.decode() for one in client.zrange(key, 0, -1)]
@@ -68,7 +68,7 @@ def require_sound(client: "redis.Redis", namespace: str, queue: str) -> None:
 def _require_agreement(job_id: str, record: dict[str, str], places: list[str]) -> None:
     """The record of a job agrees with its place."""
     expected: dict[str, list[list[str]]] = {
-        "ready": [[f"ready:{record.get('tenant')}"], ["alone"]],
+        "ready": [["urgent"] if "urgent" in record else [f"ready:{record.get('tenant')}"], ["alone"]],
         "leased": [[f"leased:{record.get('lease', '').rpartition('/')[0]}"]],
         "scheduled": [["scheduled"]],
         "parked": [[f"parked:{record.get('park')}"]],
@@ -97,6 +97,11 @@ def _require_known_places(client: Any, keys: QueueKeys, held: Held) -> None:
 
     rotation = texts(client.lrange(keys.key("rotation"), 0, -1))
     assert sorted(rotation) == sorted(named("ready")), "the rotation holds exactly the tenants with ready jobs, once"
+    assert set(texts(client.hkeys(keys.key("credits")))) <= set(rotation), (
+        "only who has ready jobs can be in the middle of a turn"
+    )
+    weights = [int(weight) - 1 for weight in client.hvals(keys.key("weights"))]
+    assert sum(weights) == int(client.hget(keys.key("meta"), "surplus") or 0)
     parks = set(texts(client.hkeys(keys.key("parks"))))
     assert parks == named("parked")
     assert set(texts(client.zrange(keys.key("releases"), 0, -1))) <= parks

@@ -64,6 +64,7 @@ class QueueMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.bench = Bench(self.client, f"{self.namespace}-{secrets.token_hex(4)}")
         self.jobs: dict[str, Known] = {}
+        self.weights: dict[str, int] = {}
         self.accepted = self.done = self.purged = 0
         self.processes = [self.boot() for _ in range(WORKERS)]
         #: The last settlements and their answers, to be sent again.
@@ -79,20 +80,25 @@ class QueueMachine(RuleBasedStateMachine):
     def state_of(self, state: str) -> list[str]:
         return [job_id for job_id, known in self.jobs.items() if known.state == state]
 
-    @rule(tenant=st.sampled_from(TENANTS), count=st.integers(1, 4), scheduled=st.booleans())
-    def enqueue(self, tenant: str, count: int, scheduled: bool) -> None:
+    @rule(tenant=st.sampled_from(TENANTS), count=st.integers(1, 4), scheduled=st.booleans(), urgent=st.booleans())
+    def enqueue(self, tenant: str, count: int, scheduled: bool, urgent: bool) -> None:
         due = timedelta(milliseconds=FAR_MS) if scheduled else None
-        new = [job(tenant, due=due) for _ in range(count)]
+        new = [job(tenant, due=due, urgent=urgent) for _ in range(count)]
         assert [one.offer for one in self.bench.offer(*new)] == [Offer.ACCEPTED] * count
         self.accepted += count
         self.jobs |= {str(one.job_id): Known(one, "scheduled" if scheduled else "ready") for one in new}
 
+    @rule(tenant=st.sampled_from(TENANTS), weight=st.integers(1, 5))
+    def weigh(self, tenant: str, weight: int) -> None:
+        assert self.bench.weigh(tenant, weight) == self.weights.get(tenant, 1)
+        self.weights[tenant] = weight
+
     @precondition(lambda self: self.jobs)
-    @rule(data=st.data(), other=st.booleans(), revive=st.booleans())
-    def enqueue_again(self, data: st.DataObject, other: bool, revive: bool) -> None:
+    @rule(data=st.data(), other=st.booleans(), revive=st.booleans(), urgent=st.booleans())
+    def enqueue_again(self, data: st.DataObject, other: bool, revive: bool, urgent: bool) -> None:
         known = self.jobs[data.draw(st.sampled_from(sorted(self.jobs)))]
         new = known.new
-        offered = job(new.tenant, "other", job_id=new.job_id) if other else job(new.tenant, job_id=new.job_id)
+        offered = job(new.tenant, "other" if other else "", job_id=new.job_id, urgent=urgent)
         states = (JobState.DEAD, JobState.DONE) if revive else ()
         (told,) = self.bench.offer(offered, revive=states)
         if other:
@@ -246,7 +252,7 @@ class QueueMachine(RuleBasedStateMachine):
     def purge(self, tenant: str, place: str) -> None:
         before = self.bench.places().places
         removed, _, _ = self.bench.scripts.run("purge", self.bench.keys, place, tenant, 1_000, "", 0)
-        inside = [one for name, ids in before.items() for one in ids if name.startswith((place, *self._alone(place)))]
+        inside = [one for name, ids in before.items() for one in ids if name.startswith((place, *self._lanes(place)))]
         gone = [one for one in inside if tenant in {"", self.jobs[one].new.tenant}]
         assert removed == len(gone)
         self.purged += removed
@@ -254,8 +260,8 @@ class QueueMachine(RuleBasedStateMachine):
             del self.jobs[job_id]
 
     @staticmethod
-    def _alone(place: str) -> list[str]:
-        return ["alone"] if place == "ready" else []
+    def _lanes(place: str) -> list[str]:
+        return ["alone", "urgent"] if place == "ready" else []
 
     @invariant()
     def it_is_as_the_model_says(self) -> None:

@@ -15,6 +15,7 @@ from penstock.producers.queue.layout import LAYOUT
 from penstock.producers.queue.scripts import Scripts, require_layout, script
 from penstock.schemas.errors import Code, ConflictError
 from penstock.workers.broker.leases import Verb
+from penstock.workers.protection.changes import announce_change
 from tests.producers.queue.conftest import QUEUE, Bench, job
 
 
@@ -135,12 +136,14 @@ STEPS: dict[str, Callable[[Bench, Scripts], Any]] = {
     "lease": lambda bench, _: bench.worker().lease(),
     "join": lambda bench, _: bench.worker().join(),
     "leave": lambda bench, _: bench.worker().leave(),
+    "announce": lambda bench, _: announce_change(bench.client, bench.namespace),
     "tick": lambda bench, _: bench.worker().tick(),
     "release": lambda bench, _: bench.worker().release("p", 1),
     "start": lambda bench, scripts: scripts.run("start", bench.keys, "x", "t"),
     "settle": lambda bench, scripts: scripts.run("settle", bench.keys, "boot", "x", "t", "ack", ""),
     "pause": lambda bench, scripts: scripts.run("pause", bench.keys, "me", "r", "{}"),
     "resume": lambda bench, scripts: scripts.run("resume", bench.keys, "{}"),
+    "weigh": lambda bench, scripts: scripts.run("weigh", bench.keys, "acme", 2, "{}"),
     "purge": lambda bench, scripts: scripts.run("purge", bench.keys, "ready", "", 10, "", 0),
     "counts": lambda bench, _: bench.inspector.counts(QUEUE),
     "peek": lambda bench, scripts: scripts.run("peek", bench.keys, "ready", 0, 1),

@@ -17,6 +17,7 @@ from penstock.workers.database.partitions import Partitions
 from penstock.workers.database.transaction import Transaction
 from penstock.workers.forms.cache import FormCache
 from penstock.workers.job import Job, Outcome
+from penstock.workers.protection.gates import JobGates
 from penstock.workers.settings import WorkerSettings
 
 #: By name, since actors import this module.
@@ -61,12 +62,20 @@ class Registration:
 
     `ledger` says that each job's effect shows in `penstock.effects`, as `claim_effect` and the ledger of batches see
     to. False for a kind whose proof stands elsewhere: whoever asks for its effect has to believe Redis.
+
+    `gates` names what a job has to pass before it runs, beside the gates of its kind and its tenant that every job has:
+    accounts and platforms that may be paused, circuits, limits. It is asked before each run, so it has to be quick.
+
+    `needs_storage` says that no job of the kind can run while PostgreSQL is away. A queue all of whose kinds need it is
+    not served in that time.
     """
 
     payload: type[Payload]
     build: Callable[[Resources], Actor]
     policy: Policy = field(default_factory=Policy)
     ledger: bool = True
+    needs_storage: bool = True
+    gates: Callable[[Job], JobGates] | None = None
 
 
 def discover(*packages: ModuleType) -> Mapping[str, Registration]:

@@ -23,18 +23,24 @@ from penstock.schemas.errors import Code, InvalidInputError, PenstockError, Unav
 from penstock.workers.broker.actors import declare_actors, known_kinds
 from penstock.workers.broker.broker import LeasePolicy, PenstockBroker
 from penstock.workers.broker.consumer import UnknownKinds
+from penstock.workers.broker.dependencies import Dependency
+from penstock.workers.broker.gating import GateCopies, Gatekeeper, gate_copies
 from penstock.workers.broker.leases import LONGEST_WAIT
 from penstock.workers.broker.performing import Performer
 from penstock.workers.broker.stopping import stop_worker
 from penstock.workers.broker.time_limits import TimeLimits
+from penstock.workers.database.beginnings import Beginnings
 from penstock.workers.database.failures import storage_errors
 from penstock.workers.database.partitions import Partitions
 from penstock.workers.database.pool import open_pool
+from penstock.workers.database.presence import StorageProber
 from penstock.workers.database.transaction import Transactions
 from penstock.workers.execution import Execution
 from penstock.workers.forms.cache import FormCache
 from penstock.workers.forms.listener import FormListener
 from penstock.workers.middleware import middleware
+from penstock.workers.protection.connection import connect_gates
+from penstock.workers.protection.gates import Gates
 from penstock.workers.registry import Registration, Resources, discover_all
 from penstock.workers.settings import WorkerSettings
 from penstock.workers.telemetry.pool import measure_pool
@@ -65,13 +71,16 @@ class Parts:
     forms: FormCache
     partitions: Partitions
     execution: Execution
+    storage: Dependency
 
 
 def assemble(settings: WorkerSettings, pool: "ConnectionPool[psycopg.Connection]") -> Parts:
     """Wire the parts around a pool; nothing connects yet."""
-    transactions = Transactions(pool, settings)
+    beginnings = Beginnings()
+    storage = Dependency("storage", StorageProber(settings.database_url), renew=pool.check, cut=beginnings.cut)
+    transactions = Transactions(pool, settings, presence=storage, beginnings=beginnings)
     # A form is read within a delivery's tries: tries of its own would multiply them while PostgreSQL is away.
-    reads = Transactions(pool, settings, tries=1)
+    reads = Transactions(pool, settings, tries=1, presence=storage, beginnings=beginnings)
 
     def load(tenant: str, form_id: str, version: int | None) -> StoredForm | None:
         return reads.run(lambda transaction: find_form(transaction.connection, tenant, form_id, version))
@@ -91,7 +100,7 @@ def assemble(settings: WorkerSettings, pool: "ConnectionPool[psycopg.Connection]
         transactions,
         settings.message_bytes_limit,
     )
-    return Parts(settings, pool, forms, partitions, execution)
+    return Parts(settings, pool, forms, partitions, execution, storage)
 
 
 def run_worker(settings: WorkerSettings) -> int:
@@ -109,10 +118,15 @@ def run_worker(settings: WorkerSettings) -> int:
         stack.callback(measure_pool(pool))
         parts = assemble(settings, pool)
         limits = TimeLimits(_end_hung_process)
-        broker = build_broker(settings, parts, limits)
+        gates_client = stack.enter_context(connect_gates(settings.redis_url))
+        copies = gate_copies(gates_client, settings.namespace)
+        gates = Gates(gates_client, settings.namespace, copies.pauses, copies.overrides, settings.gates_when_redis_down)
+        broker = build_broker(settings, parts, limits, gates, copies)
         stack.callback(broker.close)
         if not _wait_for_servers(parts, broker, stop):
             return 0
+        copies.start()
+        stack.callback(copies.stop)
         _warm(parts)
         listener = FormListener(parts.forms, settings)
         if settings.form_cache == "on":
@@ -143,7 +157,9 @@ def run_worker(settings: WorkerSettings) -> int:
     return UNFINISHED if unfinished else 0
 
 
-def build_broker(settings: WorkerSettings, parts: Parts, limits: TimeLimits) -> PenstockBroker:
+def build_broker(
+    settings: WorkerSettings, parts: Parts, limits: TimeLimits, gates: Gates, copies: GateCopies
+) -> PenstockBroker:
     """Make the broker of a worker process, with an actor for each registered kind; nothing connects yet."""
     kinds = known_kinds(parts.execution.registrations)
     policy = LeasePolicy(
@@ -164,7 +180,12 @@ def build_broker(settings: WorkerSettings, parts: Parts, limits: TimeLimits) -> 
         policy=policy,
         kinds=kinds,
     )
-    declare_actors(broker, parts.execution.registrations, Performer(parts.execution, broker, limits))
+    broker.storage = parts.storage
+    broker.changed = copies.refresh
+    broker.is_resumed = copies.pauses.is_resumed
+    registrations = parts.execution.registrations
+    keeper = Gatekeeper(gates, registrations, (settings.tenant_limit, settings.tenant_window))
+    declare_actors(broker, registrations, Performer(parts.execution, broker, limits, keeper.admit))
     return broker
 
 

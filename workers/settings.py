@@ -69,6 +69,20 @@ class WorkerSettings(ProducerSettings):
         alias="PENSTOCK_OUTBOX_SWEEP_SECONDS",
         description="age of a relayed outbox row at which it is asked what became of its job",
     )
+    gates_when_redis_down: Literal["open", "closed"] = Field(
+        default="closed",
+        alias="PENSTOCK_GATES_WHEN_REDIS_DOWN",
+        description="whether what a rate limit guards may run while Redis can't be asked: `closed` postpones it, so"
+        " that no limit is exceeded; `open` runs it",
+    )
+    tenant_limit: Annotated[int, Field(ge=0, le=10**9)] = Field(
+        default=0,
+        alias="PENSTOCK_TENANT_LIMIT",
+        description="jobs of one kind that one tenant may run in any window; 0 for no limit",
+    )
+    tenant_limit_window_seconds: Annotated[float, Field(ge=0.01, le=31 * 86_400)] = Field(
+        default=60, alias="PENSTOCK_TENANT_LIMIT_WINDOW_SECONDS", description="that window"
+    )
     pool_min: Annotated[int, Field(ge=0, le=1_000)] = Field(
         default=5, alias="PENSTOCK_POOL_MIN", description="connections to PostgreSQL that are kept open"
     )
@@ -93,6 +107,39 @@ class WorkerSettings(ProducerSettings):
         default="on",
         alias="PENSTOCK_PREPARE_STATEMENTS",
         description="`off` behind a PgBouncer older than 1.21 in transaction mode",
+    )
+    circuit_failures: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=5, alias="PENSTOCK_CIRCUIT_FAILURES", description="failures within the window that open a circuit"
+    )
+    circuit_window_seconds: Seconds = Field(
+        default=60,
+        alias="PENSTOCK_CIRCUIT_WINDOW_SECONDS",
+        description="how long a failure counts; a success does not make up for it",
+    )
+    circuit_open_seconds: Seconds = Field(
+        default=60,
+        alias="PENSTOCK_CIRCUIT_OPEN_SECONDS",
+        description="how long an open circuit refuses calls before one may try",
+    )
+    circuit_open_limit_seconds: Seconds = Field(
+        default=60,
+        alias="PENSTOCK_CIRCUIT_OPEN_LIMIT_SECONDS",
+        description="each try that fails doubles that time up to this; it stays the same where this is no longer",
+    )
+    circuit_probe_seconds: Seconds = Field(
+        default=30,
+        alias="PENSTOCK_CIRCUIT_PROBE_SECONDS",
+        description="after this the one that tries is given up, and another one may; more than a call can take",
+    )
+    circuit_ramp_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        default=30,
+        alias="PENSTOCK_CIRCUIT_RAMP_SECONDS",
+        description="a circuit that closes lets 10 %, 25 % and 50 % of the calls in for a third of this each, then all",
+    )
+    circuit_without_redis: Literal["allow", "refuse"] = Field(
+        default="allow",
+        alias="PENSTOCK_CIRCUIT_WITHOUT_REDIS",
+        description="what becomes of guarded calls while Redis can't be asked",
     )
     form_cache: Switch = Field(
         default="on", alias="PENSTOCK_FORM_CACHE", description="`off` reads a form from PostgreSQL for each batch"
@@ -131,3 +178,8 @@ class WorkerSettings(ProducerSettings):
     def shutdown_grace(self) -> timedelta:
         """`shutdown_seconds` as a duration."""
         return timedelta(seconds=self.shutdown_seconds)
+
+    @property
+    def tenant_window(self) -> timedelta:
+        """`tenant_limit_window_seconds` as a duration, in whole milliseconds."""
+        return timedelta(milliseconds=round(self.tenant_limit_window_seconds * 1_000))

@@ -76,8 +76,8 @@ def test_a_kill_around_the_start_of_a_lost_job_costs_nothing(trial: Trial, point
 
 @pytest.mark.parametrize("point", PROMOTIONS)
 def test_a_kill_around_a_promotion_costs_nothing(trial: Trial, point: str) -> None:
-    jobs = trial.enqueue(2, name="long", sleep_seconds=1.5) + work(trial)
-    jobs += trial.enqueue(4, name="later", due=timedelta(seconds=1.5))
+    jobs = trial.enqueue(2, name="long", sleep_seconds=4) + work(trial)
+    jobs += trial.enqueue(4, name="later", due=timedelta(seconds=4))
     die_at(trial, point, PENSTOCK_WORKER_THREADS=1)
     assert_nothing_was_lost(trial, jobs)
 

@@ -14,7 +14,9 @@ from penstock.workers.registry import Registration
 def known_kinds(registrations: Mapping[str, Registration]) -> dict[str, KnownKind]:
     """What a broker needs to know of each kind."""
     return {
-        kind: KnownKind(registration.payload.payload_version, registration.policy.group_limit)
+        kind: KnownKind(
+            registration.payload.payload_version, registration.policy.group_limit, registration.needs_storage
+        )
         for kind, registration in registrations.items()
     }
 

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -22,6 +22,7 @@ from penstock.schemas.errors import PenstockError
 from penstock.schemas.names import DEFAULT_TENANT
 from penstock.workers.broker.consumer import KnownKind, QueueConsumer, Tools, UnknownKinds, park_of
 from penstock.workers.broker.delivery import Delivery, job_id_of, message_body
+from penstock.workers.broker.dependencies import Dependency
 from penstock.workers.broker.held import Held
 from penstock.workers.broker.leases import Leases, new_boot_id
 from penstock.workers.broker.pulse import Pulse
@@ -59,6 +60,12 @@ class PenstockBroker(dramatiq.Broker):
         middleware: as dramatiq's brokers take it.
         policy: leases and their limits.
         kinds: job kinds of ours that this process knows; any other is a plain dramatiq actor's.
+
+    Attributes:
+        storage: whether PostgreSQL is there, for the kinds that need it; None where that is nobody's concern. To be set
+            before the first consumer.
+        changed: called when changes of pauses, limits or flags were announced; to be set before the first consumer.
+        is_resumed: whether jobs parked under a key may go since their pause is over.
     """
 
     def __init__(
@@ -82,6 +89,9 @@ class PenstockBroker(dramatiq.Broker):
         self.queues = set()
         self._waiting = waiting if waiting is not None else client
         self._kinds = dict(kinds or {})
+        self.storage: Dependency | None = None
+        self.changed: Callable[[], None] = lambda: None
+        self.is_resumed: Callable[[str], bool] = lambda _: False
         self._enqueuer = Enqueuer(client, namespace)
         self._scripts = Scripts(client)
         self._inspector = QueueInspector(client, namespace)
@@ -152,21 +162,39 @@ class PenstockBroker(dramatiq.Broker):
                     unknown_kinds=policy.unknown_kinds,
                     stopping=threading.Event(),
                     leasing=threading.Lock(),
+                    needed_by=self._needed_by,
                 )
-                self._pulse = Pulse(leases, held, self._is_known_park, watchdog=policy.watchdog)
+                self._pulse = Pulse(
+                    leases,
+                    held,
+                    self._is_known_park,
+                    watchdog=policy.watchdog,
+                    held_up_by=self._tools.held_up_by,
+                    changed=self.changed,
+                )
                 settler.start()
                 self._pulse.start()
             return self._tools, self._pulse
+
+    def _needed_by(self, queue: str) -> Dependency | None:
+        """The dependency that every kind of a queue needs: with one kind that does not, the queue is served."""
+        here = [name for name, actor in self.actors.items() if actor.queue_name == queue]
+        whole = bool(here) and all(name in self._kinds and self._kinds[name].needs_storage for name in here)
+        return self.storage if whole else None
 
     def _is_plain_actor(self, kind: str) -> bool:
         return kind in self.actors and kind not in self._kinds
 
     def _is_known_park(self, park: str) -> bool:
         plain = any(park == park_of(name) for name in self.actors)
-        return plain or any(
-            park == park_of(kind, known_version)
-            for kind, known in self._kinds.items()
-            for known_version in range(1, known.payload_version + 1)
+        return (
+            plain
+            or self.is_resumed(park)
+            or any(
+                park == park_of(kind, known_version)
+                for kind, known in self._kinds.items()
+                for known_version in range(1, known.payload_version + 1)
+            )
         )
 
     def enqueue(self, message: "dramatiq.Message[Any]", *, delay: int | None = None) -> "dramatiq.Message[Any]":
@@ -274,6 +302,8 @@ class PenstockBroker(dramatiq.Broker):
         """
         tools, pulse = self._start()
         tools.stopping.set()
+        if self.storage is not None:
+            self.storage.stop()
         settled = tools.settler.stop(deadline)
         pulse.stop()
         # Where Redis does not answer, a stop must not wait for it once more for each queue.

@@ -16,6 +16,7 @@ import redis
 from penstock.schemas.envelope import decode_envelope
 from penstock.schemas.errors import Code, ConflictError, InvalidInputError
 from penstock.workers.broker.delivery import Delivery, OpenedJob, deliver_message, deliver_work
+from penstock.workers.broker.dependencies import Dependency
 from penstock.workers.broker.held import Held
 from penstock.workers.broker.leases import LONGEST_WAIT, LeaseAnswer, LeasedJob, Leases, Settlement, Verb
 from penstock.workers.broker.outage import Outage
@@ -29,6 +30,8 @@ _LEASE_BYTES = 32 * 1024 * 1024
 #: Jobs of a first lease, of whose sizes nothing is known.
 _FIRST_LEASE = 8
 _MOST = 512
+#: A consumer that is held up looks this often whether the process stops.
+_HELD_UP_PAUSE = timedelta(milliseconds=500)
 #: dramatiq asks again at once, as long as the consumer's thread is there.
 _STOPPED_PAUSE = timedelta(milliseconds=100)
 
@@ -39,6 +42,7 @@ class KnownKind:
 
     payload_version: int
     group_limit: int
+    needs_storage: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ class Tools:
         waiting: a client of its own for the waits of idle consumers.
         stopping: set when nothing is to be leased any more.
         leasing: held by whoever leases or hands over, so that a stop can wait for the last one.
+        needed_by: the dependency that a whole queue needs, if there is one: while it is away nothing is leased.
     """
 
     leases: Leases
@@ -69,6 +74,12 @@ class Tools:
     unknown_kinds: UnknownKinds
     stopping: threading.Event
     leasing: threading.Lock
+    needed_by: Callable[[str], Dependency | None] = lambda _: None
+
+    def held_up_by(self, queue: str) -> Dependency | None:
+        """The dependency that a queue waits for now."""
+        needed = self.needed_by(queue)
+        return needed if needed is not None and needed.is_away else None
 
 
 def park_of(kind: str, version: int | None = None) -> str:
@@ -98,6 +109,12 @@ class QueueConsumer(dramatiq.Consumer):
         self.at_rest.set()
         if self._tools.stopping.is_set():
             time.sleep(_STOPPED_PAUSE.total_seconds())
+            return None
+        held_up_by = self._tools.held_up_by(self._queue)
+        if held_up_by is not None:
+            # Its jobs are ready for whoever can run them; here they would only fail.
+            self.close()
+            held_up_by.wait_until_back(min(self._timeout, _HELD_UP_PAUSE))
             return None
         if self._deliveries:
             return self._hand_over()
@@ -144,12 +161,18 @@ class QueueConsumer(dramatiq.Consumer):
         if not jobs:
             return
         self._typical_bytes = max(1, sum(len(job.message) for job in jobs) // len(jobs))
+        # Of jobs that run singly no more than can run: what waits here takes no part in the turns of tenants.
+        self._group_limit = max(self._group_limit_of(job.kind) for job in jobs)
         # Held from now on, whatever becomes of them: they must be heard of, and given back on a stop.
         self._tools.held.add(self._queue, jobs, 0)
         opened = [job for job in map(self._open, jobs) if job is not None]
         deliveries = [delivery for delivery in self._group(opened, room) if delivery is not None]
         self._tools.held.add(self._queue, (), len(deliveries))
         self._deliveries += deliveries
+
+    def _group_limit_of(self, kind: str) -> int:
+        known = self._tools.kinds.get(kind)
+        return 1 if known is None else known.group_limit
 
     def _open(self, job: LeasedJob) -> OpenedJob | None:
         """The job with its envelope read; None where it goes elsewhere, for what is wrong with it."""

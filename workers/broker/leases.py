@@ -107,7 +107,7 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """What a tick found and did. `held` are the leases of this boot that Redis knows of."""
+    """What a tick found and did. `held` are this boot's leases that Redis knows of; `changes` counts announcements."""
 
     held: int
     recovered: int
@@ -115,6 +115,7 @@ class Tick:
     promoted: int
     released: int
     next_due: timedelta | None
+    changes: int
     offered_parks: tuple[str, ...]
 
 
@@ -195,8 +196,10 @@ class Leases:
         answer = self._scripts.run("settle", self.keys(queue), *arguments)
         return [told == 1 for told in answer]
 
-    def tick(self, queue: str, *, stopping: bool = False, member: bool = True) -> Tick:
+    def tick(self, queue: str, *, stopping: bool = False, member: bool = True, held_up_by: str = "") -> Tick:
         """Do what has to happen every second; a `member` is heard of by it, others (a scheduler) only see to the rest.
+
+        `held_up_by` names what keeps this process from taking jobs, for those who look at one.
 
         Raises:
             redis.RedisError: whatever Redis says.
@@ -209,9 +212,11 @@ class Leases:
             int(stopping),
             self._poison_limit,
             GRACE // _MILLISECOND,
+            held_up_by,
         )
-        held, recovered, buried, promoted, released, due, *parks = answer
-        return Tick(held, recovered, buried, promoted, released, _from_ms(due), tuple(park.decode() for park in parks))
+        held, recovered, buried, promoted, released, due, changes, *parks = answer
+        offered = tuple(park.decode() for park in parks)
+        return Tick(held, recovered, buried, promoted, released, _from_ms(due), changes, offered)
 
     def held(self, queue: str) -> dict[str, str]:
         """The jobs that Redis thinks this boot holds, in the order in which they were leased: id -> token.

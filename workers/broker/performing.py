@@ -11,10 +11,13 @@ from dramatiq.middleware import Interrupt
 from penstock.producers.queue.connection import redis_errors
 from penstock.schemas.errors import Code, InvalidInputError, PenstockError
 from penstock.workers.broker.broker import PenstockBroker
+from penstock.workers.broker.consumer import Tools
 from penstock.workers.broker.delivery import OpenedJob, Work
+from penstock.workers.broker.gating import Admit, admit_all
 from penstock.workers.broker.leases import Settlement, Verb
 from penstock.workers.broker.settlements import Settlements
 from penstock.workers.broker.time_limits import ShutdownError, TimeLimitExceededError, TimeLimits
+from penstock.workers.database.failures import is_doubtful
 from penstock.workers.execution import Execution
 from penstock.workers.job import Job
 from penstock.workers.protection.retry import Failure, Verdict, judge_failure
@@ -22,21 +25,35 @@ from penstock.workers.registry import Policy
 
 _log = logging.getLogger(__name__)
 
+#: The answer of a dependency that may be away takes no longer, since it is asked with time-outs.
+_ASKED_WITHIN = timedelta(seconds=10)
+
 
 class Performer:
     """What the actors of our kinds do in a worker thread. Safe to share between threads."""
 
-    def __init__(self, execution: Execution, broker: PenstockBroker, limits: TimeLimits) -> None:
+    def __init__(
+        self, execution: Execution, broker: PenstockBroker, limits: TimeLimits, admit: Admit = admit_all
+    ) -> None:
         self._execution = execution
         self._broker = broker
         self._limits = limits
+        self._admit = admit
 
     @property
     def _settlements(self) -> Settlements:
-        return self._broker.tools.settlements
+        return self._tools.settlements
+
+    @property
+    def _tools(self) -> Tools:
+        return self._broker.tools
 
     def perform(self, work: Work) -> None:
         """Run a delivery and fill in its settlements. Raises nothing but what is no outcome of a job."""
+        if self._tools.held_up_by(work.jobs[0].leased.queue) is not None:
+            # It waited for this thread while the outage began.
+            work.settlements = self._settlements.given_back(work.jobs)
+            return
         policy = self._execution.registrations[work.jobs[0].header.kind].policy
         started = time.perf_counter()
         try:
@@ -50,6 +67,9 @@ class Performer:
             # The interrupt is the deploy's doing, and no attempt of the job's.
             work.settlements = [Settlement(job.leased, Verb.RELEASE) for job in work.jobs]
         except TimeLimitExceededError as error:
+            if self._is_away(work.jobs, error):
+                work.settlements = self._settlements.given_back(work.jobs)
+                return
             seconds = time.perf_counter() - started
             failure = Failure(
                 Verdict.RETRY, Code.JOB_TIME_LIMIT, f"the attempt took longer than {_words(policy.time_limit)}"
@@ -66,8 +86,10 @@ class Performer:
                 ready.append((job, self._execution.unpack(job.header, job.payload, job.leased.attempts + 1)))
             except InvalidInputError as error:
                 settlements.append(self._settlements.unreadable(job.leased, error.code, error.message))
-        if ready:
-            settlements += self._run_jobs(ready, policy)
+        admitted, refused = self._admit(ready)
+        settlements += refused
+        if admitted:
+            settlements += self._run_jobs(admitted, policy)
         return settlements
 
     def _run_jobs(self, ready: Sequence[tuple[OpenedJob, Job]], policy: Policy) -> list[Settlement]:
@@ -78,7 +100,11 @@ class Performer:
             raise
         except BaseException as error:  # an actor may even call sys.exit()
             seconds = time.perf_counter() - started
-            return self._failed([opened for opened, _ in ready], judge_failure(error), policy, seconds, error)
+            failed = [opened for opened, _ in ready]
+            if self._is_away(failed, error):
+                _log.info("gave back %d job(s) that met an outage of PostgreSQL", len(failed))
+                return self._settlements.given_back(failed)
+            return self._failed(failed, judge_failure(error), policy, seconds, error)
         seconds = time.perf_counter() - started
         return [
             self._settlements.of_outcome(opened.leased, outcome, policy, seconds)
@@ -104,6 +130,17 @@ class Performer:
                 extra={"job_id": job.leased.job_id, "kind": job.header.kind, "code": failure.code},
             )
         return [self._settlements.of_failure(job.leased, failure, policy, seconds, error) for job in opened]
+
+    def _is_away(self, opened: Sequence[OpenedJob], error: BaseException) -> bool:
+        """Whether the failure is an outage that holds the whole queue up: then its jobs need not wait for an instant.
+
+        Otherwise they are postponed, later each time: were they given back, they would be leased again at once, to fail
+        again.
+        """
+        needed = self._tools.needed_by(opened[0].leased.queue)
+        if needed is None or not (isinstance(error, TimeLimitExceededError) or is_doubtful(error)):
+            return False
+        return needed.is_away_after_asking(_ASKED_WITHIN)
 
     def _mark_started(self, job: OpenedJob) -> bool:
         """Mark a job that was lost with a worker, so that a second loss is known for its doing.

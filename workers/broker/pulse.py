@@ -9,6 +9,7 @@ from datetime import timedelta
 import redis
 
 from penstock.schemas.errors import PenstockError
+from penstock.workers.broker.dependencies import Dependency
 from penstock.workers.broker.held import Held
 from penstock.workers.broker.leases import LeasedJob, Leases, Settlement, Tick, Verb
 from penstock.workers.broker.outage import Outage
@@ -29,14 +30,28 @@ class Pulse(threading.Thread):
     Args:
         is_known: whether jobs parked under a key could be run here.
         watchdog: have the process end itself when it is hung.
+        held_up_by: the dependency that a queue waits for.
+        changed: called when changes of pauses, limits or flags were announced.
     """
 
-    def __init__(self, leases: Leases, held: Held, is_known: Callable[[str], bool], *, watchdog: bool) -> None:
+    def __init__(
+        self,
+        leases: Leases,
+        held: Held,
+        is_known: Callable[[str], bool],
+        *,
+        watchdog: bool,
+        held_up_by: Callable[[str], Dependency | None] = lambda _: None,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__(name="penstock-pulse", daemon=True)
         self._leases = leases
         self._held = held
         self._is_known = is_known
         self._watchdog = watchdog
+        self._held_up_by = held_up_by
+        self._changed = changed
+        self._changes: dict[str, int] = {}
         self._queues: set[str] = set()
         self._strays: dict[str, dict[str, str]] = {}
         self._ended = threading.Event()
@@ -76,7 +91,10 @@ class Pulse(threading.Thread):
             self._ended.wait(self._leases.tick_every.total_seconds())
 
     def _beat(self, queue: str) -> None:
-        tick = self._leases.tick(queue, stopping=self.stopping.is_set())
+        held_up = self._held_up_by(queue)
+        tick = self._leases.tick(
+            queue, stopping=self.stopping.is_set(), held_up_by="" if held_up is None else held_up.name
+        )
         if tick.recovered:
             JOBS_RECOVERED.labels(queue).inc(tick.recovered)
             _log.warning(
@@ -85,6 +103,9 @@ class Pulse(threading.Thread):
                 queue,
                 tick.buried,
             )
+        if self._changes.get(queue, tick.changes) != tick.changes:
+            self._changed()
+        self._changes[queue] = tick.changes
         self._give_back_strays(queue, tick)
         for park in tick.offered_parks:
             if self._is_known(park):

@@ -2,12 +2,13 @@
 
 import random
 import traceback
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from penstock.schemas.encoding import compact_json
 from penstock.schemas.errors import Code
-from penstock.workers.broker.delivery import Delivery
+from penstock.workers.broker.delivery import Delivery, OpenedJob
 from penstock.workers.broker.leases import LeasedJob, Settlement, Verb
 from penstock.workers.job import Dead, Done, Outcome, Postpone, Retry
 from penstock.workers.protection.retry import Failure, Verdict
@@ -48,7 +49,7 @@ class Settlements:
     ) -> Settlement:
         """How a failed attempt ends the lease. What is not the job's fault costs it no attempt and has no end."""
         if failure.verdict is Verdict.WAIT:
-            delay = full_jitter(policy, job.postpones + 1)
+            delay = _named(failure) + full_jitter(policy, job.postpones + 1)
             told = {"code": failure.code, "told": failure.message, "blocked_by": _family(failure.code)}
             return Settlement(job, Verb.POSTPONE, {"delay": delay // _MILLISECOND} | told)
         again = failure.verdict is Verdict.RETRY and job.attempts < policy.max_retries
@@ -56,9 +57,13 @@ class Settlements:
         entry = self._entry(job, outcome, failure, seconds, error)
         detail: dict[str, Any] = {"code": failure.code, "told": failure.message, "entry": entry}
         if again:
-            delay = full_jitter(policy, job.attempts + 1)
+            delay = _named(failure) + full_jitter(policy, job.attempts + 1)
             return Settlement(job, Verb.RETRY, detail | {"delay": delay // _MILLISECOND})
         return Settlement(job, Verb.BURY, detail | {"attempted": True})
+
+    def given_back(self, jobs: Sequence[OpenedJob]) -> list[Settlement]:
+        """Jobs that can't run here now and are ready for whoever can; a suspect stays one."""
+        return [Settlement(job.leased, Verb.RELEASE, {"alone": True} if job.leased.suspect else {}) for job in jobs]
 
     def not_run(self, job: LeasedJob) -> Settlement:
         """A job that its delivery did not come to: somewhat later, so that it can't go round and round."""
@@ -111,6 +116,11 @@ class Settlements:
             entry["error"] = f"{type(error).__module__}.{type(error).__qualname__}"
             entry["traceback"] = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
         return compact_json(entry).decode()
+
+
+def _named(failure: Failure) -> timedelta:
+    """The wait that another side asked for; the jitter comes on top, so that not all come at that moment."""
+    return failure.delay if failure.delay is not None else timedelta(0)
 
 
 def _family(code: Code) -> str:

@@ -30,6 +30,13 @@ BATCHES_REPEATED = Counter(
 CACHE_REQUESTS = Counter("penstock_cache_requests_total", "Look-ups in a process cache", ["cache", "result"])
 CACHE_SIZE = Gauge("penstock_cache_entries", "Entries of a process cache", ["cache"])
 
+DEPENDENCY_AWAY = Gauge(
+    "penstock_dependency_away",
+    "1 while this process takes no jobs of queues that need it, since it does not serve (storage: PostgreSQL)",
+    ["dependency"],
+)
+CIRCUIT_STATE = Gauge("penstock_circuit_state", "What a circuit is: 0 closed, 1 half-open, 2 open", ["circuit"])
+
 LOOP_SECONDS = Histogram(
     "penstock_scheduler_loop_seconds",
     "Time that a run of a scheduler's loop took",

@@ -1,14 +1,17 @@
 """How outcomes end leases: pure decisions."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.schemas.envelope import EnvelopeHeader
 from penstock.schemas.errors import Code
+from penstock.workers.broker.delivery import OpenedJob
 from penstock.workers.broker.leases import LeasedJob, Verb
 from penstock.workers.broker.settlements import Settlements, full_jitter
 from penstock.workers.job import Dead, Done, Postpone, Retry
@@ -112,3 +115,18 @@ def test_patience_counts_from_the_first_postponement_by_rediss_clock(waited: tim
 def test_a_job_that_its_delivery_did_not_come_to_is_tried_a_little_later() -> None:
     settlement = SETTLEMENTS.not_run(leased())
     assert (settlement.verb, settlement.detail["delay"]) == (Verb.POSTPONE, 1_000)
+
+
+@pytest.mark.parametrize("verdict", [Verdict.WAIT, Verdict.RETRY])
+def test_a_wait_that_another_side_asked_for_is_kept_to_with_jitter_on_top(verdict: Verdict) -> None:
+    failure = Failure(verdict, Code.RATE_LIMIT_EXCEEDED, "told", timedelta(seconds=90))
+    settlement = SETTLEMENTS.of_failure(leased(), failure, POLICY, 0.1)
+    assert 90_000 <= settlement.detail["delay"] <= 91_000
+
+
+def test_what_is_given_back_costs_nothing_and_a_suspect_stays_one() -> None:
+    header = EnvelopeHeader(id=uuid4(), kind="k", queue="q", tenant="t", enqueued_at=datetime.now(UTC))
+    jobs = [OpenedJob(leased(suspect=suspect), header, b"") for suspect in (False, True)]
+    given_back = SETTLEMENTS.given_back(jobs)
+    assert [settlement.verb for settlement in given_back] == [Verb.RELEASE] * 2
+    assert [settlement.detail for settlement in given_back] == [{}, {"alone": True}]

@@ -13,6 +13,7 @@ from penstock.producers.queue.audit import OperatorAction, audit_entry
 from penstock.producers.queue.layout import QueueKeys
 from penstock.schemas.errors import PenstockError
 from penstock.workers.database.transaction import Transactions
+from penstock.workers.protection.keys import gate_keys
 from penstock.workers.scheduler.audit_trail import AuditTrail, record_actions
 from tests.system import Database
 
@@ -66,6 +67,15 @@ def test_an_action_is_recorded_as_it_was_noted(audit: AuditTrail, noted: Noted) 
         (done.action_id, done.at, "ada", "queue.pause", "submissions", "maintenance", {"was": ["é", 1]}),
     ]
     assert noted.left() == 0
+
+
+def test_actions_on_gates_are_recorded_too(audit: AuditTrail, noted: Noted, namespace: str) -> None:
+    gates = gate_keys(namespace).key("audit")
+    noted.client.rpush(gates, *(action(f"gate {number:03}").encode() for number in range(150)))
+    noted.add(action("queue").encode())
+    assert [audit.run_once() for _ in range(2)] == [True, False]
+    assert noted.recorded() == [*(f"gate {number:03}" for number in range(150)), "queue"]
+    assert noted.client.llen(gates) == 0
 
 
 def test_many_are_recorded_in_rounds(audit: AuditTrail, noted: Noted) -> None:

@@ -1,0 +1,116 @@
+"""Asks the gates of a delivery's jobs, and says where those go that may not run now."""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import redis
+
+from penstock.workers.broker.delivery import OpenedJob
+from penstock.workers.broker.leases import Settlement, Verb
+from penstock.workers.job import Job
+from penstock.workers.protection.gates import Gates, JobGates, Question, Refusal
+from penstock.workers.protection.keys import gate_keys
+from penstock.workers.protection.limits import LimitUse, tenant_use
+from penstock.workers.protection.mirror import Mirror
+from penstock.workers.protection.pauses import OFFER_EVERY, Pauses, park_of_pause
+from penstock.workers.registry import Registration
+
+#: What refuses many at once for one instant is asked again a little later by each, and not by all together.
+_JITTER = timedelta(seconds=1)
+_MILLISECOND = timedelta(milliseconds=1)
+
+Ready = tuple[OpenedJob, Job]
+
+
+class Gatekeeper:
+    """Lets jobs run, or sends them away without an attempt. Safe to share between threads.
+
+    Every job has the gate keys of its kind and its tenant and takes of the limit of the two; a kind may add more
+    (`Registration.gates`).
+
+    Args:
+        tenant_limit: the limit of a tenant and kind: a number (0 for none), and its window.
+    """
+
+    def __init__(
+        self, gates: Gates, registrations: Mapping[str, Registration], tenant_limit: tuple[int, timedelta]
+    ) -> None:
+        self._gates = gates
+        self._registrations = registrations
+        self._limit, self._window = tenant_limit
+
+    def admit(self, ready: Sequence[Ready]) -> tuple[list[Ready], list[Settlement]]:
+        """The jobs that may run, and how the leases of the others end."""
+        refusals = self._gates.ask([self._question(*one) for one in ready])
+        admitted = [one for one, refusal in zip(ready, refusals, strict=True) if refusal is None]
+        return admitted, [
+            _settlement(opened, refusal)
+            for (opened, _), refusal in zip(ready, refusals, strict=True)
+            if refusal is not None
+        ]
+
+    def _question(self, opened: OpenedJob, job: Job) -> Question:
+        added = self._registrations[job.kind].gates
+        own = added(job) if added is not None else JobGates()
+        keys = (f"kind:{job.kind}", f"tenant:{job.tenant}", *own.keys)
+        uses: tuple[LimitUse, ...] = (tenant_use(job.tenant, job.kind, self._limit, self._window), *own.uses)
+        # One that was told its turn before, and came too early all the same, has its place.
+        lines_up = opened.leased.postpones == 0
+        return Question(f"{job.job_id}/{opened.leased.token}", JobGates(keys, own.circuits, uses), lines_up)
+
+
+def _settlement(opened: OpenedJob, refusal: Refusal) -> Settlement:
+    if refusal.retry_after is None:
+        # A pause: in order, until the key is resumed. Some are offered now and then, should that go unheard.
+        detail = {
+            "key": park_of_pause(refusal.blocked_by.removeprefix("paused:")),
+            "blocked_by": refusal.blocked_by,
+            "offer": OFFER_EVERY // _MILLISECOND,
+        }
+        return Settlement(opened.leased, Verb.PARK, detail)
+    delay = refusal.retry_after
+    if not refusal.blocked_by.startswith("limit:"):
+        # A limit has told each its own turn.
+        delay += min(_JITTER, delay) * random.random()  # noqa: S311  no secret hangs on it
+    detail = {"delay": -(-delay // _MILLISECOND), "blocked_by": refusal.blocked_by}
+    return Settlement(opened.leased, Verb.POSTPONE, detail)
+
+
+@dataclass(frozen=True, slots=True)
+class GateCopies:
+    """What a process keeps in memory so that most jobs cost no question: paused keys, and operators' limits."""
+
+    pauses: Pauses
+    overrides: "Mirror[bytes]"
+
+    def start(self) -> None:
+        """Read the copies, and keep them up to date."""
+        self.pauses.start()
+        self.overrides.start()
+
+    def refresh(self) -> None:
+        """Read them anew: somebody announced a change."""
+        self.pauses.refresh()
+        self.overrides.refresh()
+
+    def stop(self) -> None:
+        """Let them be."""
+        self.pauses.stop()
+        self.overrides.stop()
+
+
+def gate_copies(client: redis.Redis, namespace: str) -> GateCopies:
+    """Make the copies; nothing connects yet."""
+    limits = gate_keys(namespace).key("limits")
+    return GateCopies(Pauses(client, namespace), Mirror(client, limits, lambda _key, text: text))
+
+
+#: What admits everything: for processes that ask no gates.
+Admit = Callable[[Sequence[Ready]], tuple[list[Ready], list[Settlement]]]
+
+
+def admit_all(ready: Sequence[Ready]) -> tuple[list[Ready], list[Settlement]]:
+    """Let every job run."""
+    return list(ready), []

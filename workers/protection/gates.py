@@ -1,0 +1,149 @@
+"""The gates of a job: paused? circuit closed? limit left? All asked in one round trip, before the job runs."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+import redis
+
+from penstock.producers.queue.connection import redis_errors
+from penstock.producers.queue.scripts import Argument, Scripts
+from penstock.schemas.errors import PenstockError
+from penstock.workers.protection.keys import GATE_STEPS, gate_keys
+from penstock.workers.protection.limits import LimitUse
+from penstock.workers.protection.mirror import Mirror
+from penstock.workers.protection.pauses import Pauses
+
+_log = logging.getLogger(__name__)
+
+#: Where Redis does not answer and the setting says closed, jobs come again after this.
+_AWAY = timedelta(seconds=2)
+
+
+@dataclass(frozen=True, slots=True)
+class JobGates:
+    """What a job has to pass.
+
+    Attributes:
+        keys: gate keys that may be paused, such as `kind:scheduled_post.publish`, `account:123`.
+        circuits: names of circuits that have to let it in; it keeps the probe that one reserves for `holder`.
+        uses: limits that it takes of, all or nothing.
+    """
+
+    keys: tuple[str, ...] = ()
+    circuits: tuple[str, ...] = ()
+    uses: tuple[LimitUse, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One job's question.
+
+    Attributes:
+        holder: names this run of the job, for circuits.
+        lines_up: whether a limit that refuses it is to tell it its turn; not again for one that was told.
+    """
+
+    holder: str
+    gates: JobGates
+    lines_up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a job may not run now.
+
+    Attributes:
+        blocked_by: `paused:<key>`, `circuit:<name>`, `limit:<key>`, `blocked:<key>` or `redis`.
+        retry_after: when it is worth asking again; None for a pause, which has no end of its own.
+        reason: the operator's, of a pause.
+    """
+
+    blocked_by: str
+    retry_after: timedelta | None
+    reason: str = ""
+
+
+class Gates:
+    """Asks gates. Safe to share between threads.
+
+    Nothing is asked of Redis for a job that no pause, circuit or limit concerns: which keys are paused and whether
+    operators have set limits is known from copies in memory, a second old.
+
+    Args:
+        client: one with little patience, as `connect_gates` makes it.
+        overrides: the copy of the limits that operators have set.
+        when_redis_is_down: `open` lets jobs run then, `closed` has them wait.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        namespace: str,
+        pauses: Pauses,
+        overrides: "Mirror[bytes]",
+        when_redis_is_down: Literal["open", "closed"],
+    ) -> None:
+        self._scripts = Scripts(client, GATE_STEPS)
+        self._keys = gate_keys(namespace)
+        self._pauses = pauses
+        self._overrides = overrides
+        self._open = when_redis_is_down == "open"
+        self._away = False
+
+    def ask(self, questions: Sequence[Question]) -> list[Refusal | None]:
+        """What refuses each job; None for each that may run. What it takes of limits then is taken."""
+        refusals: list[Refusal | None] = [None] * len(questions)
+        asked = [place for place, question in enumerate(questions) if self._concerns(question.gates)]
+        if not asked:
+            return refusals
+        for place, refusal in zip(asked, self._ask([questions[place] for place in asked]), strict=True):
+            refusals[place] = refusal
+        return refusals
+
+    def _concerns(self, gates: JobGates) -> bool:
+        if gates.circuits or self._pauses.paused(gates.keys) is not None:
+            return True
+        return any(use.limit is not None for use in gates.uses) or bool(gates.uses and self._overrides.values)
+
+    def _ask(self, questions: Sequence[Question]) -> list[Refusal | None]:
+        arguments: list[Argument] = [len(questions)]
+        for question in questions:
+            arguments += _arguments(question)
+        try:
+            with redis_errors("asking gates"):
+                answer = self._scripts.run("gate", self._keys, *arguments)
+        except PenstockError as error:
+            return [self._refusal_without_redis(error)] * len(questions)
+        self._away = False
+        return [_refusal(*answer[at : at + 3]) for at in range(0, len(answer), 3)]
+
+    def _refusal_without_redis(self, error: PenstockError) -> Refusal | None:
+        if not self._away:
+            what = "jobs run without asking them" if self._open else "jobs wait"
+            _log.warning("%s; %s until Redis answers", error.message, what, extra={"code": error.code})
+        self._away = True
+        return None if self._open else Refusal("redis", _AWAY)
+
+
+def _arguments(question: Question) -> list[Argument]:
+    gates = question.gates
+    return [
+        question.holder,
+        int(question.lines_up),
+        len(gates.keys),
+        *gates.keys,
+        len(gates.circuits),
+        *gates.circuits,
+        len(gates.uses),
+        *(argument for use in gates.uses for argument in use.arguments()),
+    ]
+
+
+def _refusal(blocked_by: bytes, retry_ms: int, reason: bytes) -> Refusal | None:
+    if not blocked_by:
+        return None
+    retry_after = None if retry_ms < 0 else timedelta(milliseconds=retry_ms)
+    return Refusal(blocked_by.decode(), retry_after, reason.decode(errors="replace"))

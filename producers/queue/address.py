@@ -52,15 +52,15 @@ def parse_address(url: str) -> Address:
     Raises:
         InvalidInputError: `CONFIG_INVALID`, telling what is wrong and no value of the URL.
     """
-    parts = _split(url)
-    address = _with_sentinels(parts) if parts.scheme.endswith("+sentinel") else _direct(parts)
+    if not url.startswith(REDIS_SCHEMES):
+        raise _fault(f"it must begin with one of {', '.join(REDIS_SCHEMES)}")
+    behind_sentinels = url.partition("://")[0].endswith("+sentinel")
+    address = _with_sentinels(url) if behind_sentinels else _direct(_split(url))
     _try_out(address)
     return address
 
 
 def _split(url: str) -> SplitResult:
-    if not url.startswith(REDIS_SCHEMES):
-        raise _fault(f"it must begin with one of {', '.join(REDIS_SCHEMES)}")
     try:
         return urlsplit(url)
     except ValueError:
@@ -77,14 +77,18 @@ def _direct(parts: SplitResult) -> Address:
     return Address(_class(parts), _options(parts))
 
 
-def _with_sentinels(parts: SplitResult) -> Address:
-    login, at, hosts = parts.netloc.rpartition("@")
+def _with_sentinels(url: str) -> Address:
+    scheme, _, rest = url.partition("://")
+    several = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    login, at, hosts = several.rpartition("@")
+    # urlsplit knows one host, and refuses several where one of them stands in brackets.
+    parts = _split(f"{scheme}://{login}{at}master{rest[len(several) :]}")
     service, _, database = parts.path.removeprefix("/").partition("/")
     if not service:
         raise _fault("it names no service: redis+sentinel://host:port,host2:port2/service/db")
     _require_database(database)
     # The library reads the rest as that of one server.
-    single = parts._replace(scheme=parts.scheme.partition("+")[0], netloc=f"{login}{at}master", path=f"/{database}")
+    single = parts._replace(scheme=parts.scheme.partition("+")[0], path=f"/{database}")
     options = _options(single)
     del options["host"]
     named = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")}

@@ -17,6 +17,7 @@ from penstock.workers.database.partitions import Partitions
 from penstock.workers.database.transaction import Transaction
 from penstock.workers.forms.cache import FormCache
 from penstock.workers.job import Job, Outcome
+from penstock.workers.protection.flags import Flags
 from penstock.workers.protection.gates import JobGates
 from penstock.workers.settings import WorkerSettings
 
@@ -54,6 +55,7 @@ class Resources:
     settings: WorkerSettings
     forms: FormCache
     partitions: Partitions
+    flags: Flags
 
 
 @dataclass(frozen=True, slots=True)

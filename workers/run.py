@@ -40,6 +40,7 @@ from penstock.workers.forms.cache import FormCache
 from penstock.workers.forms.listener import FormListener
 from penstock.workers.middleware import middleware
 from penstock.workers.protection.connection import connect_gates
+from penstock.workers.protection.flags import Flags
 from penstock.workers.protection.gates import Gates
 from penstock.workers.registry import Registration, Resources, discover_all
 from penstock.workers.settings import WorkerSettings
@@ -72,6 +73,7 @@ class Parts:
     partitions: Partitions
     execution: Execution
     storage: Dependency
+    flags: Flags
 
 
 def assemble(settings: WorkerSettings, pool: "ConnectionPool[psycopg.Connection]") -> Parts:
@@ -92,7 +94,8 @@ def assemble(settings: WorkerSettings, pool: "ConnectionPool[psycopg.Connection]
         enabled=settings.form_cache == "on",
     )
     partitions = Partitions(pool)
-    resources = Resources(settings, forms, partitions)
+    flags = Flags(connect_gates(settings.redis_url), settings.namespace)
+    resources = Resources(settings, forms, partitions, flags)
     registrations: Mapping[str, Registration] = discover_all(settings.actors)
     execution = Execution(
         {kind: registration.build(resources) for kind, registration in registrations.items()},
@@ -100,7 +103,7 @@ def assemble(settings: WorkerSettings, pool: "ConnectionPool[psycopg.Connection]
         transactions,
         settings.message_bytes_limit,
     )
-    return Parts(settings, pool, forms, partitions, execution, storage)
+    return Parts(settings, pool, forms, partitions, execution, storage, flags)
 
 
 def run_worker(settings: WorkerSettings) -> int:
@@ -125,8 +128,9 @@ def run_worker(settings: WorkerSettings) -> int:
         stack.callback(broker.close)
         if not _wait_for_servers(parts, broker, stop):
             return 0
-        copies.start()
-        stack.callback(copies.stop)
+        for copy in (copies, parts.flags):
+            copy.start()
+            stack.callback(copy.stop)
         _warm(parts)
         listener = FormListener(parts.forms, settings)
         if settings.form_cache == "on":
@@ -181,7 +185,12 @@ def build_broker(
         kinds=kinds,
     )
     broker.storage = parts.storage
-    broker.changed = copies.refresh
+
+    def changed() -> None:
+        copies.refresh()
+        parts.flags.refresh()
+
+    broker.changed = changed
     broker.is_resumed = copies.pauses.is_resumed
     registrations = parts.execution.registrations
     keeper = Gatekeeper(gates, registrations, (settings.tenant_limit, settings.tenant_window))

@@ -10,11 +10,14 @@ import redis
 
 from penstock.producers.queue.audit import OperatorAction
 from penstock.schemas.errors import Code, InvalidInputError
+from penstock.workers.database.pool import open_pool
 from penstock.workers.protection.connection import connect_gates
 from penstock.workers.protection.flags import FlagControl, Flags, point_of
 from penstock.workers.protection.keys import gate_keys
+from penstock.workers.run import assemble
+from penstock.workers.settings import WorkerSettings
 from tests.recovery.servers import OwnValkey
-from tests.system import wait_for
+from tests.system import Database, wait_for
 
 KEYS = [f"tenant-{number}" for number in range(10_000)]
 
@@ -185,5 +188,16 @@ def test_a_process_that_starts_while_redis_is_away_begins_with_no_flag() -> None
             assert flags.is_on("f", "acme")
             assert flags.age is None
             assert time.monotonic() - started < 1
+        finally:
+            flags.stop()
+
+
+def test_actors_are_built_with_the_flags_of_their_process(settings: WorkerSettings, database: Database) -> None:
+    with open_pool(settings, "test") as pool, connect_gates(settings.redis_url) as client:
+        flags = assemble(settings, pool).flags
+        FlagControl(client, settings.namespace, "ada").set("f", 0, "x")
+        flags.start()
+        try:
+            assert not flags.is_on("f", "acme")
         finally:
             flags.stop()

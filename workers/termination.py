@@ -3,7 +3,10 @@
 import queue
 import signal
 import threading
+import time
 from types import FrameType
+
+_SLICE_SECONDS = 0.25
 
 
 class Termination:
@@ -27,12 +30,19 @@ class Termination:
         """Wait for the request; False where it did not come in time. 0 looks whether it has come."""
         if self.event.is_set():
             return True
-        try:
-            self._signals.get(block=timeout_seconds != 0, timeout=timeout_seconds)
-        except queue.Empty:
-            return False
-        self.event.set()
-        return True
+        ends_at = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        while True:
+            # In slices: a signal that arrives just before the wait begins does not cut it short, and its handler runs
+            # when the slice is over.
+            left = _SLICE_SECONDS if ends_at is None else min(_SLICE_SECONDS, ends_at - time.monotonic())
+            try:
+                self._signals.get(block=left > 0, timeout=max(left, 0.0))
+            except queue.Empty:
+                if left <= 0:
+                    return False
+            else:
+                self.event.set()
+                return True
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self._signals.put(number)

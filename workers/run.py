@@ -26,6 +26,7 @@ from penstock.workers.broker.consumer import UnknownKinds
 from penstock.workers.broker.dependencies import Dependency
 from penstock.workers.broker.gating import GateCopies, Gatekeeper, gate_copies
 from penstock.workers.broker.leases import LONGEST_WAIT
+from penstock.workers.broker.pace import PREFETCH_PER_THREAD
 from penstock.workers.broker.performing import Performer
 from penstock.workers.broker.stopping import stop_worker
 from penstock.workers.broker.time_limits import TimeLimits
@@ -53,8 +54,6 @@ _log = logging.getLogger(__name__)
 UPKEEP_EVERY = timedelta(hours=6)
 #: A start meets servers that are starting too: it waits this long between two tries.
 START_RETRY_EVERY = timedelta(seconds=2)
-#: Deliveries for each thread: the one that it runs and the next, so that no thread waits for the network.
-PREFETCH_PER_THREAD = 2
 #: What a worker ends with that gave back jobs which it had started.
 UNFINISHED = 3
 #: What a worker ends with that hangs in code which no interrupt reaches.

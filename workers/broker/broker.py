@@ -242,6 +242,7 @@ class PenstockBroker(dramatiq.Broker):
         """Tell the middleware, as dramatiq does; note what this thread is about to run."""
         if signal == "process_message":
             self._local.delivery = args[0]
+            args[0].began_at = time.monotonic()
         super().emit_before(signal, *args, **kwargs)
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:

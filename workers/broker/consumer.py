@@ -20,6 +20,7 @@ from penstock.workers.broker.dependencies import Dependency
 from penstock.workers.broker.held import Held
 from penstock.workers.broker.leases import LONGEST_WAIT, LeaseAnswer, LeasedJob, Leases, Settlement, Verb
 from penstock.workers.broker.outage import Outage
+from penstock.workers.broker.pace import Pace
 from penstock.workers.broker.settlements import Settlements
 from penstock.workers.broker.settling import Settler
 
@@ -30,6 +31,8 @@ _LEASE_BYTES = 32 * 1024 * 1024
 #: Jobs of a first lease, of whose sizes nothing is known.
 _FIRST_LEASE = 8
 _MOST = 512
+#: How jobs end that ran. What was told "not now" says nothing of how long its kind takes.
+_RAN = (Verb.ACK, Verb.RETRY, Verb.BURY)
 #: A consumer that is held up looks this often whether the process stops.
 _HELD_UP_PAUSE = timedelta(milliseconds=500)
 #: dramatiq asks again at once, as long as the consumer's thread is there.
@@ -93,7 +96,6 @@ class QueueConsumer(dramatiq.Consumer):
     def __init__(self, tools: Tools, queue: str, prefetch: int, timeout: timedelta) -> None:
         self._tools = tools
         self._queue = queue
-        self._prefetch = prefetch
         self._timeout = timeout
         self._deliveries: deque[Delivery] = deque()
         #: Set while no delivery is on its way from here to the worker threads.
@@ -101,7 +103,7 @@ class QueueConsumer(dramatiq.Consumer):
         self._request = tools.leases.next_request(queue)
         self._outage = Outage(_log, "leasing jobs")
         self._typical_bytes = _LEASE_BYTES // _FIRST_LEASE
-        self._group_limit = max([1, *(kind.group_limit for kind in tools.kinds.values())])
+        self._pace = Pace(prefetch, max([1, *(kind.group_limit for kind in tools.kinds.values())]))
 
     def __next__(self) -> Delivery | None:
         """The next delivery; None after some time without one."""
@@ -118,7 +120,7 @@ class QueueConsumer(dramatiq.Consumer):
             return None
         if self._deliveries:
             return self._hand_over()
-        room = self._tools.held.wait_for_room(self._queue, self._prefetch, self._timeout.total_seconds())
+        room = self._tools.held.wait_for_room(self._queue, self._pace.deliveries, self._timeout.total_seconds())
         if not room:
             return None
         answer = self._lease(room)
@@ -136,7 +138,7 @@ class QueueConsumer(dramatiq.Consumer):
             return self._deliveries.popleft()
 
     def _lease(self, room: int) -> LeaseAnswer | None:
-        wanted = max(1, min(room * self._group_limit, _MOST, _LEASE_BYTES // max(1, self._typical_bytes)))
+        wanted = max(1, min(self._pace.jobs(room), _MOST, _LEASE_BYTES // max(1, self._typical_bytes)))
         with self._tools.leasing:
             if self._tools.stopping.is_set():
                 return None
@@ -161,14 +163,25 @@ class QueueConsumer(dramatiq.Consumer):
         if not jobs:
             return
         self._typical_bytes = max(1, sum(len(job.message) for job in jobs) // len(jobs))
-        # Of jobs that run singly no more than can run: what waits here takes no part in the turns of tenants.
-        self._group_limit = max(self._group_limit_of(job.kind) for job in jobs)
+        self._pace.leased(jobs, max(self._group_limit_of(job.kind) for job in jobs))
         # Held from now on, whatever becomes of them: they must be heard of, and given back on a stop.
         self._tools.held.add(self._queue, jobs, 0)
         opened = [job for job in map(self._open, jobs) if job is not None]
         deliveries = [delivery for delivery in self._group(opened, room) if delivery is not None]
         self._tools.held.add(self._queue, (), len(deliveries))
         self._deliveries += deliveries
+        self._give_back_what_takes_long()
+
+    def _give_back_what_takes_long(self) -> None:
+        """Jobs that turn out to be larger than those before may be more work than should wait here."""
+        before = self._tools.held.deliveries(self._queue) - len(self._deliveries)
+        surplus = self._pace.surplus([delivery.jobs for delivery in self._deliveries], before)
+        back: deque[Delivery] = deque()
+        # A stop that could not wait for this lease may take them back at the same time.
+        with suppress(IndexError):
+            while len(back) < surplus:
+                back.appendleft(self._deliveries.pop())
+        self.requeue(back)
 
     def _group_limit_of(self, kind: str) -> int:
         known = self._tools.kinds.get(kind)
@@ -219,8 +232,7 @@ class QueueConsumer(dramatiq.Consumer):
                 yield from map(self._deliver_message, jobs)
                 continue
             size = 1 if suspect else max(1, min(known.group_limit, -(-len(jobs) // room)))
-            for start in range(0, len(jobs), size):
-                yield deliver_work(jobs[start : start + size])
+            yield from map(deliver_work, self._pace.cut(jobs, size))
 
     def _deliver_message(self, job: OpenedJob) -> Delivery | None:
         try:
@@ -273,7 +285,10 @@ class QueueConsumer(dramatiq.Consumer):
 
     def _end(self, message: dramatiq.MessageProxy) -> None:
         delivery = _delivery(message)
-        self._tools.settler.settle(self._ends(delivery))
+        settlements = self._ends(delivery)
+        if delivery.began_at is not None and any(one.verb in _RAN for one in settlements):
+            self._pace.ran(delivery.jobs, time.monotonic() - delivery.began_at)
+        self._tools.settler.settle(settlements)
         self._tools.held.delivery_ended(self._queue)
 
     def _ends(self, delivery: Delivery) -> list[Settlement]:

@@ -47,6 +47,8 @@ class Delivery(dramatiq.MessageProxy):
         #: The message that a middleware enqueued anew while this one was running, encoded: its retry; and the delay in
         #: ms.
         self.retry: tuple[bytes, int | None] | None = None
+        #: When a worker thread began with it, by `time.monotonic()`; None before.
+        self.began_at: float | None = None
 
     @property
     def error(self) -> BaseException | None:

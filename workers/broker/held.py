@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from penstock.workers.broker.leases import LeasedJob
 
@@ -37,11 +37,16 @@ class Held:
             self._deliveries[queue] -= 1
             self._changed.notify_all()
 
-    def wait_for_room(self, queue: str, limit: int, timeout_seconds: float) -> int:
-        """Wait until fewer than `limit` deliveries are open; returns how many fit, 0 where none did in time."""
+    def wait_for_room(self, queue: str, limit: Callable[[], int], timeout_seconds: float) -> int:
+        """Wait until fewer deliveries than `limit()` are open; returns how many fit, 0 where none did in time."""
         with self._changed:
-            self._changed.wait_for(lambda: self._deliveries.get(queue, 0) < limit, timeout_seconds)
-            return max(0, limit - self._deliveries.get(queue, 0))
+            self._changed.wait_for(lambda: self._deliveries.get(queue, 0) < limit(), timeout_seconds)
+            return max(0, limit() - self._deliveries.get(queue, 0))
+
+    def deliveries(self, queue: str) -> int:
+        """How many deliveries of a queue are open."""
+        with self._changed:
+            return self._deliveries.get(queue, 0)
 
     def jobs(self, queue: str) -> dict[str, LeasedJob]:
         """The jobs held of a queue, by id."""

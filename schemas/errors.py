@@ -263,7 +263,7 @@ CATALOGUE: Mapping[Code, Documentation] = {
     ),
     Code.JOB_UNACCOUNTED: Documentation(
         "A job is in no place or in two: Redis was changed by something else than Penstock, or lost what it had.",
-        "See the jobs that penstock reconcile names, and docs/operations.md; what came through the outbox and is gone"
+        "See the jobs that penstock reconcile names, and docs/runbook.md; what came through the outbox and is gone"
         " from Redis is enqueued again by itself.",
     ),
     Code.JOB_UNKNOWN_KIND: Documentation(

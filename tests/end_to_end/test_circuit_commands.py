@@ -76,12 +76,15 @@ def test_open_and_auto(circuits: Circuits, penstock: Penstock, client: redis.Red
     released = penstock("circuit", "auto", NAME, "--reason", "it is over", "--yes", "--json").json
     assert (released["changed"], released["state"], released["forced"]) == (True, "half-open", None)
     assert goes_through(circuits)
+    for_ever = penstock("circuit", "open", NAME, "--reason", "their outage", "--yes").out
+    assert for_ever == f"{NAME} is forced open; until: penstock circuit auto {NAME}\n"
+    penstock("circuit", "auto", NAME, "--reason", "it is over", "--yes")
     again = penstock("circuit", "auto", NAME, "--reason", "again", "--yes")
     assert (again.code, again.out) == (0, f"{NAME} was not forced; nothing changed\n")
     assert [(one["action"], one["target"], one["reason"], one["actor"]) for one in audit(client, namespace)] == [
         ("circuit.open", NAME, "their outage", getpass.getuser()),
         ("circuit.auto", NAME, "it is over", getpass.getuser()),
-    ]
+    ] * 2
 
 
 def test_close_for_a_while(circuits: Circuits, penstock: Penstock, client: redis.Redis, namespace: str) -> None:

@@ -41,6 +41,7 @@ def test_a_flag_is_set_and_listed(kit: QueueKit, penstock: Penstock) -> None:
     made = penstock("flag", "set", "carousel", "--percent", "12.5", "--fallback", "single", *WHY, "--json").json
     at = made.pop("at")
     assert at is not None
+    assert made.pop("before") is None
     assert made == {
         "flag": "carousel",
         "percent": 12.5,
@@ -48,8 +49,11 @@ def test_a_flag_is_set_and_listed(kit: QueueKit, penstock: Penstock) -> None:
         "by": getpass.getuser(),
         "reason": "they are down",
     }
-    assert penstock("flag", "set", "carousel", "--off", *WHY).out == "carousel is on for 0 %; where it is off: single\n"
-    assert penstock("flag", "set", "writer", "--on", *WHY).out == "writer is on for 100 %\n"
+    switched = penstock("flag", "set", "carousel", "--off", *WHY).out
+    assert switched == "carousel is off for everybody; where it is off: single; before: on for 12.5 %\n"
+    told, hint = penstock("flag", "set", "writer", "--on", *WHY).out.splitlines()
+    assert told == "writer is on for everybody; before: not set"
+    assert "is it spelled as the code has it?" in hint
     listed = penstock("flag", "list", "--json").json["items"]
     assert [(one["flag"], one["percent"]) for one in listed] == [("carousel", 0), ("writer", 100)]
     assert "they are down" in penstock("flag", "list").out
@@ -80,6 +84,10 @@ def test_a_flag_needs_a_reason_and_asks_first(kit: QueueKit, penstock: Penstock)
 )
 def test_what_is_paused_in_all_queues(kit: QueueKit, penstock: Penstock, option: str, name: str) -> None:
     key = f"{option}:{name}"
+    told = penstock("queue", "pause", f"--{option}", name, *WHY).out
+    undo = f"queue resume --{option} {name}"
+    assert told == f"{key} is paused; until: penstock {undo}\n"
+    assert penstock(*undo.split(), *WHY, "--json").json["changed"] is True
     first = penstock("queue", "pause", f"--{option}", name, *WHY, "--json").json
     assert (first["key"], first["changed"], first["paused"]["reason"]) == (key, True, "they are down")
     again = penstock("queue", "pause", f"--{option}", name, *WHY)
@@ -92,7 +100,7 @@ def test_what_is_paused_in_all_queues(kit: QueueKit, penstock: Penstock, option:
     assert resumed == {"key": key, "changed": True, "paused": None, "waiting": 0}
     assert "was not paused" in penstock("queue", "resume", f"--{option}", name, *WHY).out
     assert penstock("queue", "list", "--json").json["pauses"] == []
-    assert audit(kit) == [("queue.pause", key), ("queue.resume", key)]
+    assert audit(kit) == [("queue.pause", key), ("queue.resume", key)] * 2
 
 
 def test_a_resume_tells_how_many_go_again(kit: QueueKit, penstock: Penstock) -> None:

@@ -86,7 +86,17 @@ def test_what_changes_a_limit_asks_first(kit: LimitKit, penstock: Penstock) -> N
     assert (refusal.code, refusal.out) == (130, "")
     assert kit.state("account:1") is None
     agreed = penstock(*command, stdin=b"y\n")
-    assert (agreed.code, agreed.out) == (0, "account:1: 2 in any 0:01:00\n")
+    until = "penstock limit set account:1 --default"
+    assert (agreed.code, agreed.out) == (0, f"account:1: 2 in any 1m; until: {until}\n")
+
+
+@pytest.mark.parametrize(
+    ("window", "told"), [("1500ms", "1500ms"), ("90", "90s"), ("3600", "1h"), ("36h", "36h"), ("7d", "7d")]
+)
+def test_windows_are_told_as_they_are_typed(kit: LimitKit, penstock: Penstock, window: str, told: str) -> None:
+    made = ("limit", "set", "account:*", "--limit", "2", "--window", window, "--for", "1h", "--reason", "x", "--yes")
+    assert penstock(*made).out.startswith(f"account:*: 2 in any {told} (until 20")
+    assert told in penstock("limit", "list").out.split()
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,8 @@ def test_job_show_tells_where_a_job_stands(kit: QueueKit, penstock: Penstock) ->
 def test_job_show_tells_what_happened_to_a_job(kit: QueueKit, penstock: Penstock) -> None:
     kit.leases.join(kit.queue)
     (job,) = kit.put()
-    entry = '{"at":1795261234567,"outcome":"retry","code":"STORAGE_TIMEOUT","attempt":1}'
+    failed = {"at": 1795261234567, "outcome": "retry", "code": "STORAGE_TIMEOUT", "attempt": 1}
+    entry = json.dumps(failed | {"traceback": ["a.py:1 in outer", "b.py:2 in inner"]})
     kit.settle(kit.lease(), Verb.RETRY, delay=0, code="STORAGE_TIMEOUT", told="it took too long", entry=entry)
     kit.leases.tick(kit.queue)
     kit.lease()
@@ -158,7 +159,10 @@ def test_job_show_tells_what_happened_to_a_job(kit: QueueKit, penstock: Penstock
     assert (shown["code"], shown["message"]) == ("STORAGE_TIMEOUT", "it took too long")
     assert shown["remedy"]
     assert [(one["outcome"], one["attempt"]) for one in shown["history"]] == [("retry", 1)]
+    assert shown["history"][0]["traceback"] == ["a.py:1 in outer", "b.py:2 in inner"]
     told = penstock("job", "show", str(job)).out
+    assert "raised at b.py:2 in inner" in told
+    assert "outer" not in told
     assert re.search(rf"held by the worker {kit.leases.boot} \(process \d+ on ", told)
     assert "last failure: STORAGE_TIMEOUT: it took too long" in told
     assert "2026-11-21T11:40:34" in told

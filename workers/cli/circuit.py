@@ -100,7 +100,7 @@ def _force(name: str, state: Forceable, lasting: timedelta | None, reason: str, 
     with _control() as control:
         known = control.force(name, state, reason, login_name(), lasting)
         view = control.state(name)
-    told = f"{name} is forced {state}{_ends(view)}"
+    told = f"{name} is forced {state}{_ends(view) or f'; until: penstock circuit auto {name}'}"
     if not known:
         told += "\nno call has asked for a circuit of that name yet: is it spelled as in `penstock circuit list`?"
     emit(view.as_dict() | {"known": known}, as_json, lambda: told)

@@ -33,5 +33,11 @@ def duration(value: str) -> timedelta:
     raise click.BadParameter(f"{value!r} is no duration such as 90s, 15m, 2h or 1d, a year at the most")
 
 
+def told_duration(value: timedelta) -> str:
+    """The duration as an option says it, in the largest unit of which it is a whole number: `15m`, `36h`, `90s`."""
+    fitting = (f"{value // _UNITS[unit]}{unit}" for unit in ("d", "h", "m", "s", "ms") if not value % _UNITS[unit])
+    return next(fitting, f"{value.total_seconds():g}s")
+
+
 #: The type of an option that says a duration.
 DURATION = click.types.FuncParamType(duration)

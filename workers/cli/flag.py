@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import click
 import redis
@@ -11,7 +12,7 @@ from penstock.producers.settings import ProducerSettings
 from penstock.schemas.errors import Code, InvalidInputError
 from penstock.workers.cli.environment import producer_settings
 from penstock.workers.cli.operator import login_name, reason_option, yes_option
-from penstock.workers.cli.output import emit, emit_list, json_option
+from penstock.workers.cli.output import emit, emit_list, json_option, to_the_second
 from penstock.workers.protection.flags import Flag, FlagControl, Flags
 
 _COLUMNS = ("flag", "percent", "fallback", "by", "reason", "at")
@@ -35,7 +36,12 @@ def list_(as_json: bool) -> None:
     """List the flags that somebody has set: for how many percent they are on, and what is done where they are off."""
     with _redis() as (client, settings):
         flags = Flags(client, settings.namespace).list()
-    emit_list([one.as_dict() for one in flags], None, as_json, _COLUMNS)
+    emit_list([one.as_dict() if as_json else _row(one) for one in flags], None, as_json, _COLUMNS)
+
+
+def _row(one: Flag) -> dict[str, Any]:
+    found = one.as_dict()
+    return found | {"at": to_the_second(found["at"])}
 
 
 @flag.command("set", epilog="Example: penstock flag set new-writer --percent 5 --reason 'a first look' --yes")
@@ -60,10 +66,11 @@ def set_(
     """Set a flag; every process knows it within two seconds."""
     share = _share(on, off, percent)
     if not yes:
-        click.confirm(f"Set {name} on for {share:g} % ?", abort=True, err=True)
+        click.confirm(f"Set the flag {name} on for {share:g} % of all?", abort=True, err=True)
     with _redis() as (client, settings):
+        before = next((one for one in Flags(client, settings.namespace).list() if one.name == name), None)
         made = FlagControl(client, settings.namespace, login_name()).set(name, share, reason, fallback)
-    emit(made.as_dict(), as_json, lambda: _told(made))
+    emit(made.as_dict() | {"before": before and before.as_dict()}, as_json, lambda: _told(made, before))
 
 
 def _share(on: bool, off: bool, percent: float | None) -> float:
@@ -74,6 +81,15 @@ def _share(on: bool, off: bool, percent: float | None) -> float:
     return percent
 
 
-def _told(made: Flag) -> str:
+def _told(made: Flag, before: Flag | None) -> str:
     fallback = f"; where it is off: {made.fallback}" if made.fallback else ""
-    return f"{made.name} is on for {made.percent:g} %{fallback}"
+    told = f"{made.name} is {_reach(made)}{fallback}; before: {'not set' if before is None else _reach(before)}"
+    if before is None:
+        told += "\nnobody had set a flag of that name before: is it spelled as the code has it?"
+    return told
+
+
+def _reach(flag: Flag) -> str:
+    if flag.percent in {0, 100}:
+        return "on for everybody" if flag.percent else "off for everybody"
+    return f"on for {flag.percent:g} %"

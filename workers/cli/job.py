@@ -15,6 +15,7 @@ from penstock.workers.cli.output import emit, json_option
 
 #: Entries of the history that a person is shown.
 _HISTORY_SHOWN = 20
+_TOLD_APART = frozenset({"at", "outcome", "traceback"})
 
 
 @click.group(epilog="Example: penstock job show 0198c3f2-5f0e-7c5e-9d0e-6f5b8f0c4a11")
@@ -84,5 +85,9 @@ def _counted(view: JobView) -> str:
 
 
 def _entry(entry: dict[str, Any]) -> str:
-    rest = [f"{name} {value}" for name, value in entry.items() if name not in {"at", "outcome"} and value is not None]
+    said = {name: value for name, value in entry.items() if name not in _TOLD_APART and value is not None}
+    if entry.get("traceback"):
+        # A person wants the place; `--json` has all the frames.
+        said["raised at"] = entry["traceback"][-1]
+    rest = [f"{name} {value}" for name, value in said.items()]
     return f"{entry.get('at', '')}  {entry.get('outcome', '')}  {', '.join(rest)}"

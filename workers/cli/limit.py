@@ -1,5 +1,6 @@
 """`penstock limit`: what rate limits let through, and what an operator does about them."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -11,7 +12,7 @@ import redis
 from penstock.producers.queue.connection import connect
 from penstock.producers.settings import ProducerSettings
 from penstock.schemas.errors import Code, InvalidInputError
-from penstock.workers.cli.durations import DURATION
+from penstock.workers.cli.durations import DURATION, told_duration
 from penstock.workers.cli.environment import producer_settings
 from penstock.workers.cli.operator import login_name, reason_option, yes_option
 from penstock.workers.cli.output import emit, emit_list, json_option
@@ -53,7 +54,8 @@ def list_(after: str | None, count: int, as_json: bool) -> None:
 def _row(state: LimitState) -> dict[str, Any]:
     override, blocked = state.override, state.blocked
     return state.as_dict() | {
-        "window": None if state.limit is None else str(state.window),
+        "window": None if state.limit is None else told_duration(state.window),
+        "resets_at": state.resets_at and state.resets_at.isoformat(timespec="seconds"),
         "override": override and f"by {override.by}: {override.reason}{_until(override.expires_at)}",
         "blocked": blocked and f"{blocked.reason}{_until(blocked.until)}",
     }
@@ -101,8 +103,8 @@ def set_(
 
 
 def _tell_override(key: str, override: Override, as_json: bool) -> None:
-    until = _until(override.expires_at)
-    told = f"{key}: {override.limit:,} in any {override.window}{until}"
+    until = _until(override.expires_at) or f"; until: penstock limit set {shlex.quote(key)} --default"
+    told = f"{key}: {override.limit:,} in any {told_duration(override.window)}{until}"
     emit({"key": key, "changed": True, "override": override.as_dict()}, as_json, lambda: told)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import click
@@ -44,6 +45,11 @@ def table(items: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     return "\n".join(lines) if items else "\n".join([*lines, "(none)"])
+
+
+def to_the_second(instant: str | None) -> str | None:
+    """An RFC 3339 text as people read it: without what is below a second."""
+    return None if instant is None else datetime.fromisoformat(instant).isoformat(timespec="seconds")
 
 
 def emit_error(error: PenstockError, as_json: bool) -> None:

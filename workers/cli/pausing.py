@@ -8,7 +8,7 @@ import click
 from penstock.producers.queue.counts import Pause
 from penstock.schemas.errors import Code, InvalidInputError
 from penstock.schemas.names import Queue
-from penstock.workers.cli.output import emit, table
+from penstock.workers.cli.output import emit, table, to_the_second
 from penstock.workers.protection.pauses import PAUSABLE, RESUME_RATE, PausedKey, pausable_key
 
 _COLUMNS = ("paused", "by", "reason", "at")
@@ -41,7 +41,9 @@ def emit_paused(
     """Print what a pause came to, and who paused it where somebody else had before."""
     pause = paused.pause if isinstance(paused, PausedKey) else paused
     before = f" by {pause.by}: {pause.reason}" if pause else ""
-    told = f"{thing} is paused" if changed else f"{thing} was paused already{before}; nothing changed"
+    told = f"{thing} was paused already{before}; nothing changed"
+    if changed:
+        told = f"{thing} is paused; until: penstock queue resume {_as_said(thing, queue)}"
     emit(_named(thing, queue) | {"changed": changed, "paused": pause and pause.as_dict()}, as_json, lambda: told)
 
 
@@ -56,9 +58,17 @@ def emit_resumed(thing: str, queue: Queue | None, changed: bool, waiting: int, a
 
 def told_pauses(pauses: Sequence[Mapping[str, Any]]) -> list[str]:
     """Lines about what is paused besides queues; none where nothing is."""
-    rows = [{**pause, "paused": pause["key"]} for pause in pauses]
+    rows = [{**pause, "paused": pause["key"], "at": to_the_second(pause["at"])} for pause in pauses]
     return ["", table(rows, _COLUMNS)] if rows else []
 
 
 def _named(thing: str, queue: Queue | None) -> dict[str, Any]:
     return {"queue": queue} if queue else {"key": thing}
+
+
+def _as_said(thing: str, queue: Queue | None) -> str:
+    """What a command has to say to name it: a queue's name, or an option."""
+    if queue:
+        return thing
+    what, _, name = thing.partition(":")
+    return f"--{what} {name}"

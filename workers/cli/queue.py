@@ -10,7 +10,7 @@ import redis
 
 from penstock.producers.queue.connection import connect
 from penstock.producers.queue.counts import Pause, QueueCounts
-from penstock.producers.queue.inspection import LISTED, QueueInspector
+from penstock.producers.queue.inspection import LISTED, PeekedJob, QueueInspector
 from penstock.producers.queue.records import JobState
 from penstock.producers.settings import ProducerSettings
 from penstock.schemas.names import Queue
@@ -24,7 +24,7 @@ from penstock.workers.cli.operator import (
     require_tenant,
     yes_option,
 )
-from penstock.workers.cli.output import emit, emit_list, json_option, table
+from penstock.workers.cli.output import emit, emit_list, json_option, table, to_the_second
 from penstock.workers.cli.pausing import emit_paused, emit_resumed, pausable_options, paused_thing, told_pauses
 from penstock.workers.protection.pauses import PauseControl, PausedKey, Pauses
 from penstock.workers.queues.control import WEIGHT_LIMIT, Purgeable, QueueControl
@@ -83,7 +83,11 @@ def show(queue_name: Queue, state: str | None, after: str | None, limit: int, as
             return
         page = inspector.peek(queue_name, JobState(state), limit, after)
     columns = ("job_id", "kind", "tenant", "since", "attempts", "code", "blocked_by", "due")
-    emit_list([job.as_dict() for job in page.jobs], page.following, as_json, columns)
+    emit_list([job.as_dict() if as_json else _job_row(job) for job in page.jobs], page.following, as_json, columns)
+
+
+def _job_row(job: PeekedJob) -> dict[str, Any]:
+    return job.as_dict() | {"since": to_the_second(job.since), "due": to_the_second(job.due)}
 
 
 def _tell(counts: QueueCounts, weights: dict[str, int]) -> str:

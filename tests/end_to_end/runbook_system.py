@@ -1,0 +1,139 @@
+"""A system of one's own for the runbook: both servers, a worker, and what goes wrong in each of its sections."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+from uuid import UUID
+
+import pytest
+import redis
+
+from penstock.producers import Producer
+from penstock.producers.queue.counts import QueueCounts
+from penstock.producers.queue.inspection import QueueInspector
+from penstock.producers.queue.job_view import JobView
+from penstock.producers.queue.layout import QueueKeys
+from penstock.schemas.job import EncodedPayload
+from penstock.schemas.names import Queue
+from penstock.workers.cli.root import run
+from penstock.workers.protection.circuits import Circuits
+from penstock.workers.protection.limits import LimitUse, RateLimits
+from penstock.workers.settings import WorkerSettings
+from tests.recovery.servers import OwnPostgres, OwnValkey
+from tests.system import BIN, Run, WorkerProcess, wait_for
+
+QUEUE = Queue.PUBLISHING
+KIND = "post.publish"
+HOUR = timedelta(hours=1)
+_KINDS = Path(__file__).parent / "runbook_kinds"
+
+
+class RunbookSystem:
+    """The examples' queues, kinds, platforms and accounts, on servers that can be killed. Use it as a context manager.
+
+    Attributes:
+        job: the one that the page calls ID.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.postgres = OwnPostgres()
+        self.valkey = OwnValkey()
+        self.job: UUID | None = None
+        self._stack = ExitStack()
+        self._posts = 0
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(self.postgres)
+        self._stack.enter_context(self.valkey)
+        self.environment = {
+            "PATH": f"{BIN}:/usr/bin:/bin",
+            "HOME": str(self.folder),
+            "PENSTOCK_HOME": str(self.folder / "home"),
+            "DATABASE_URL": self.postgres.database.url,
+            "REDIS_URL": self.valkey.url,
+            "PENSTOCK_NAMESPACE": "penstock",
+            "PENSTOCK_ACTORS": "runbook_actors",
+            "PENSTOCK_WORKER_THREADS": "1",
+            "PENSTOCK_POOL_MIN": "1",
+            "PYTHONPATH": str(_KINDS),
+        }
+        self.settings = WorkerSettings.from_environment(self.environment)
+        self.client: redis.Redis = self.valkey.client()
+        self.keys = QueueKeys(self.settings.namespace, QUEUE)
+        self._start_worker()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def penstock(self, *arguments: str) -> Run:
+        """Run a command as an operator does who agrees when asked; in this process, since it starts no other one."""
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.setattr(os, "environ", self.environment)
+            patch.setattr(sys, "stdin", io.StringIO("y\n"))
+            patch.chdir(self.folder)
+            code = run(arguments)
+        return Run(code, out.getvalue(), err.getvalue())
+
+    def post(self, count: int = 1, *, tenant: str = "acme", kind: str = KIND, **members: Any) -> UUID:
+        """Enqueue posts; returns the first one's id."""
+        with Producer(self.valkey.url, tenant=tenant, namespace=self.settings.namespace) as producer:
+            jobs = [self._payload(kind, members) for _ in range(count)]
+            return producer.enqueue_many(jobs)[0].job_id
+
+    def _payload(self, kind: str, members: dict[str, Any]) -> EncodedPayload:
+        self._posts += 1
+        body = {"name": f"post-{self._posts}", **members}
+        return EncodedPayload(kind, QUEUE, 1, json.dumps(body).encode(), idempotency_key=body["name"])
+
+    def counts(self) -> QueueCounts:
+        return self._inspector.counts(QUEUE)
+
+    def view(self, job: UUID) -> JobView:
+        found = self._inspector.find(job)
+        assert found is not None
+        return found
+
+    def wait_until(self, job: UUID, condition: Callable[[JobView], bool], what: str) -> None:
+        wait_for(lambda: condition(self.view(job)), what, 20)
+
+    @cached_property
+    def _inspector(self) -> QueueInspector:
+        return QueueInspector(self.client, self.settings.namespace)
+
+    @cached_property
+    def limits(self) -> RateLimits:
+        return RateLimits(self.client, self.settings.namespace)
+
+    def fail_calls(self, circuit: str) -> None:
+        """Five calls of a worker fail, and open the circuit."""
+        circuits = Circuits(self.client, self.settings.namespace, self.settings)
+        for _ in range(self.settings.circuit_failures):
+            with pytest.raises(ConnectionError), circuits.guard(circuit):
+                raise ConnectionError
+        circuits.close()
+
+    def use_up(self, key: str) -> None:
+        """Take all of an account's limit."""
+        assert self.limits.take([LimitUse(key, 25, HOUR, 25)]).allowed
+
+    def _start_worker(self) -> None:
+        process = subprocess.Popen([BIN / "penstock", "worker"], env=self.environment, stderr=subprocess.PIPE)
+        worker = WorkerProcess(process)
+        reader = threading.Thread(target=worker._read, daemon=True)
+        reader.start()
+        self._stack.callback(process.stderr.close)  # type: ignore[union-attr]
+        self._stack.callback(reader.join)
+        self._stack.callback(worker.kill)
+        worker.wait_until_ready()

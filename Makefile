@@ -43,8 +43,9 @@ format: setup ## Put the code into its style
 docs: setup ## Write the generated pages and schemas anew
 	$(BIN)/python -m docs.generate
 
-bench: setup ## Measure against COPY of the same rows, side by side
+bench: setup ## Measure against COPY of the same rows, and jobs with gates against jobs without, side by side
 	$(BIN)/python -m benchmarks.ingest
+	$(BIN)/python -m benchmarks.gates
 
 clean: ## Remove the virtual environment and what tools left behind
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

@@ -54,7 +54,7 @@ def servers(folder: Path) -> Iterator[dict[str, str]]:
         with psycopg.connect(urls.admin, autocommit=True) as connection:
             connection.execute("CREATE TABLE effects_seen (job_id uuid, worker int)")
             connection.execute("GRANT INSERT ON effects_seen TO PUBLIC")
-        yield {"DATABASE_URL": urls.app, "REDIS_URL": redis_url}
+        yield {"DATABASE_URL": urls.app, "REDIS_URL": redis_url, "ADMIN_URL": urls.admin}
 
 
 @contextmanager

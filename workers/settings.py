@@ -72,8 +72,8 @@ class WorkerSettings(ProducerSettings):
     gates_when_redis_down: Literal["open", "closed"] = Field(
         default="closed",
         alias="PENSTOCK_GATES_WHEN_REDIS_DOWN",
-        description="whether what a rate limit guards may run while Redis can't be asked: `closed` postpones it, so"
-        " that no limit is exceeded; `open` runs it",
+        description="what becomes of all that a pause, a circuit or a limit concerns while Redis can't be asked: with"
+        " `closed` such jobs and guarded calls wait, so that no limit is exceeded; with `open` they pass uncounted",
     )
     tenant_limit: Annotated[int, Field(ge=0, le=10**9)] = Field(
         default=0,
@@ -135,11 +135,6 @@ class WorkerSettings(ProducerSettings):
         default=30,
         alias="PENSTOCK_CIRCUIT_RAMP_SECONDS",
         description="a circuit that closes lets 10 %, 25 % and 50 % of the calls in for a third of this each, then all",
-    )
-    circuit_without_redis: Literal["allow", "refuse"] = Field(
-        default="allow",
-        alias="PENSTOCK_CIRCUIT_WITHOUT_REDIS",
-        description="what becomes of guarded calls while Redis can't be asked",
     )
     form_cache: Switch = Field(
         default="on", alias="PENSTOCK_FORM_CACHE", description="`off` reads a form from PostgreSQL for each batch"

@@ -14,6 +14,7 @@ from penstock.producers.queue.records import JobRecords, JobState
 from penstock.producers.queue.scripts import script
 from penstock.workers.broker.leases import Leases, Verb, new_boot_id
 from penstock.workers.protection.changes import announce_change
+from penstock.workers.protection.waking import wake_held
 from penstock.workers.queues.control import QueueControl
 from penstock.workers.reconcile.reconciliation import Reconciliation
 from tests.queue_kit import QueueKit
@@ -80,6 +81,9 @@ def operate(kit: QueueKit) -> None:
     assert control.resume(kit.queue, "a test")
     assert control.weigh(kit.queue, "acme", 3, "a test")
     announce_change(kit.client, kit.namespace)
+    kit.put()
+    kit.settle(kit.lease(), Verb.POSTPONE, delay=60_000, blocked_by="limit:k")
+    assert wake_held(kit.client, kit.namespace, lambda blocked_by: blocked_by == "limit:k") == 1
 
 
 @pytest.mark.parametrize("way", [live, recover, operate])

@@ -3,7 +3,8 @@
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 import redis
 
@@ -12,7 +13,7 @@ from penstock.workers.broker.leases import Settlement, Verb
 from penstock.workers.job import Job
 from penstock.workers.protection.gates import Gates, JobGates, Question, Refusal
 from penstock.workers.protection.keys import gate_keys
-from penstock.workers.protection.limits import LimitUse, tenant_use
+from penstock.workers.protection.limits import tenant_use
 from penstock.workers.protection.mirror import Mirror
 from penstock.workers.protection.pauses import OFFER_EVERY, Pauses, park_of_pause
 from penstock.workers.registry import Registration
@@ -20,6 +21,7 @@ from penstock.workers.registry import Registration
 #: What refuses many at once for one instant is asked again a little later by each, and not by all together.
 _JITTER = timedelta(seconds=1)
 _MILLISECOND = timedelta(milliseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Ready = tuple[OpenedJob, Job]
 
@@ -43,38 +45,52 @@ class Gatekeeper:
 
     def admit(self, ready: Sequence[Ready]) -> tuple[list[Ready], list[Settlement]]:
         """The jobs that may run, and how the leases of the others end."""
-        refusals = self._gates.ask([self._question(*one) for one in ready])
-        admitted = [one for one, refusal in zip(ready, refusals, strict=True) if refusal is None]
-        return admitted, [
-            _settlement(opened, refusal)
-            for (opened, _), refusal in zip(ready, refusals, strict=True)
-            if refusal is not None
-        ]
+        gates = [self._gates_of(job) for _, job in ready]
+        asked = [place for place, one in enumerate(gates) if not self._gates.lets_in(one)]
+        if not asked:
+            return list(ready), []
+        answers = self._gates.ask([_question(*ready[place], gates[place]) for place in asked])
+        refusals = {place: refusal for place, refusal in zip(asked, answers, strict=True) if refusal is not None}
+        admitted = [one for place, one in enumerate(ready) if place not in refusals]
+        return admitted, [_settlement(ready[place][0], refusal) for place, refusal in refusals.items()]
 
-    def _question(self, opened: OpenedJob, job: Job) -> Question:
+    def _gates_of(self, job: Job) -> JobGates:
+        common = _common_gates(job.tenant, job.kind, self._limit, self._window)
         added = self._registrations[job.kind].gates
-        own = added(job) if added is not None else JobGates()
-        keys = (f"kind:{job.kind}", f"tenant:{job.tenant}", *own.keys)
-        uses: tuple[LimitUse, ...] = (tenant_use(job.tenant, job.kind, self._limit, self._window), *own.uses)
-        # One that was told its turn before, and came too early all the same, has its place.
-        lines_up = opened.leased.postpones == 0
-        return Question(f"{job.job_id}/{opened.leased.token}", JobGates(keys, own.circuits, uses), lines_up)
+        if added is None:
+            return common
+        own = added(job)
+        return JobGates((*common.keys, *own.keys), own.circuits, (*common.uses, *own.uses))
+
+
+@lru_cache(maxsize=10_000)
+def _common_gates(tenant: str, kind: str, limit: int, window: timedelta) -> JobGates:
+    """What every job of a tenant and a kind has to pass."""
+    return JobGates((f"kind:{kind}", f"tenant:{tenant}"), uses=(tenant_use(tenant, kind, limit, window),))
+
+
+def _question(opened: OpenedJob, job: Job, gates: JobGates) -> Question:
+    # One that was told its turn before, and came too early all the same, has its place.
+    return Question(f"{job.job_id}/{opened.leased.token}", gates, lines_up=opened.leased.postpones == 0)
 
 
 def _settlement(opened: OpenedJob, refusal: Refusal) -> Settlement:
     if refusal.retry_after is None:
         # A pause: in order, until the key is resumed. Some are offered now and then, should that go unheard.
-        detail = {
+        parking = {
             "key": park_of_pause(refusal.blocked_by.removeprefix("paused:")),
             "blocked_by": refusal.blocked_by,
             "offer": OFFER_EVERY // _MILLISECOND,
         }
-        return Settlement(opened.leased, Verb.PARK, detail)
+        return Settlement(opened.leased, Verb.PARK, parking)
     delay = refusal.retry_after
-    if not refusal.blocked_by.startswith("limit:"):
-        # A limit has told each its own turn.
+    detail: dict[str, str | int] = {"blocked_by": refusal.blocked_by}
+    if refusal.turn is not None and refusal.blocked_by.startswith("limit:"):
+        # A limit has told each its own turn, and their order must not hang on how soon each lease ends.
+        detail["at"] = (refusal.turn - _EPOCH) // _MILLISECOND
+    else:
         delay += min(_JITTER, delay) * random.random()  # noqa: S311  no secret hangs on it
-    detail = {"delay": -(-delay // _MILLISECOND), "blocked_by": refusal.blocked_by}
+    detail["delay"] = -(-delay // _MILLISECOND)
     return Settlement(opened.leased, Verb.POSTPONE, detail)
 
 

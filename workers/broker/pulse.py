@@ -103,7 +103,8 @@ class Pulse(threading.Thread):
                 queue,
                 tick.buried,
             )
-        if self._changes.get(queue, tick.changes) != tick.changes:
+        # The first tick, too: what was announced between the copies' first reading and it would go unheard for 30 s.
+        if self._changes.get(queue) != tick.changes:
             self._changed()
         self._changes[queue] = tick.changes
         self._give_back_strays(queue, tick)

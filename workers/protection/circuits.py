@@ -22,12 +22,13 @@ class Circuits(CircuitControl):
     """Guards calls by circuits, which all processes of a namespace share. Safe to share between threads.
 
     Nothing connects until the first call. Where Redis can't be asked, that is known within 0.3 s, and the setting
-    `PENSTOCK_CIRCUIT_WITHOUT_REDIS` decides: by default calls go through, unguarded and uncounted.
+    `PENSTOCK_GATES_WHEN_REDIS_DOWN` decides, as for all gates: by default calls are refused, and their jobs wait; with
+    `open` they go through, unguarded and uncounted.
 
     Args:
         client: best without replays: each try of its own prolongs what a question without an answer leaves behind.
         namespace: prefix of the keys.
-        settings: those that begin with `circuit_`.
+        settings: those that begin with `circuit_`, and `gates_when_redis_down`.
         listeners: told beside those of logs, metrics and Sentry; of a change by each thread that notices it.
     """
 
@@ -68,7 +69,7 @@ class Circuits(CircuitControl):
         self.tell(name, call)
 
     def ask(self, name: str, holder: str | None = None) -> LetIn | None:
-        """Ask to be let in, as `guard` does; whoever asks has to `tell`. None where Redis can't be asked.
+        """Ask to be let in, as `guard` does; whoever asks has to `tell`. None where nobody could be asked.
 
         Raises:
             CircuitOpenError: the circuit does not let the call in.
@@ -76,7 +77,7 @@ class Circuits(CircuitControl):
         holder = holder or uuid4().hex
         answer = self._steps.run("circuit_ask", name, holder)
         if answer is None:
-            if self._settings.circuit_without_redis == "refuse":
+            if self._settings.gates_when_redis_down == "closed":
                 raise CircuitOpenError(name, timedelta(seconds=AWAY_SECONDS), "can't be asked: Redis does not answer")
             return None
         wait_ms, state, generation, probing, changed = answer

@@ -10,6 +10,7 @@ from penstock.producers.queue.connection import redis_errors
 from penstock.producers.queue.scripts import Scripts
 from penstock.workers.protection.circuits_view import CircuitState, CircuitView
 from penstock.workers.protection.keys import GATE_STEPS, gate_keys
+from penstock.workers.protection.waking import wake_held
 
 #: What a circuit can be forced to be.
 Forceable = Literal[CircuitState.OPEN, CircuitState.CLOSED]
@@ -21,6 +22,8 @@ class CircuitControl:
     """Looks at circuits and forces them. Safe to share between threads."""
 
     def __init__(self, client: redis.Redis, namespace: str) -> None:
+        self._client = client
+        self._namespace = namespace
         self._scripts = Scripts(client, GATE_STEPS)
         self._keys = gate_keys(namespace)
 
@@ -43,6 +46,8 @@ class CircuitControl:
     def force(self, name: str, state: Forceable, reason: str, by: str, expires: timedelta | None = None) -> bool:
         """Open or close a circuit whatever its calls say, at once and everywhere. What held before is replaced.
 
+        Jobs that wait for one that is closed ask again, in order, 1,000 a second.
+
         Args:
             name: the circuit, such as `platform:instagram`.
             state: what it is to be.
@@ -61,9 +66,10 @@ class CircuitControl:
         entry = audit_entry(by, f"circuit.{verb}", name, reason, {"for_seconds": seconds})
         ends = "" if expires is None else max(1, expires // _MS)
         with redis_errors("forcing a circuit"):
-            return bool(
-                self._scripts.run("circuit_force", self._keys, name, str(state), by, reason, ends, entry.encode())
-            )
+            known = self._scripts.run("circuit_force", self._keys, name, str(state), by, reason, ends, entry.encode())
+            if state is CircuitState.CLOSED:
+                self._wake(name)
+        return bool(known)
 
     def auto(self, name: str, reason: str, by: str) -> bool:
         """Let a circuit go by its calls again. False where it was not forced.
@@ -73,7 +79,13 @@ class CircuitControl:
         """
         entry = audit_entry(by, "circuit.auto", name, reason)
         with redis_errors("releasing a circuit"):
-            return bool(self._scripts.run("circuit_auto", self._keys, name, entry.encode()))
+            released = bool(self._scripts.run("circuit_auto", self._keys, name, entry.encode()))
+            if released:
+                self._wake(name)
+        return released
+
+    def _wake(self, name: str) -> None:
+        wake_held(self._client, self._namespace, lambda blocked_by: blocked_by == f"circuit:{name}")
 
     def _look(self, *names: str) -> list[CircuitView]:
         with redis_errors("looking at circuits"):

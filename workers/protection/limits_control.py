@@ -1,6 +1,7 @@
 """What an operator does about rate limits. Each change and its audit entry are one atomic step."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -14,6 +15,7 @@ from penstock.workers.protection.changes import announce_change
 from penstock.workers.protection.keys import GATE_STEPS, gate_keys
 from penstock.workers.protection.limits import LONGEST_WINDOW, SHORTEST_WINDOW
 from penstock.workers.protection.limits_view import Override, parse_override
+from penstock.workers.protection.waking import wake_held
 
 #: A key of names, as gates have them, or such a beginning and a star after a separator.
 _KEY = re.compile(r"[A-Za-z0-9._@+-]+(?:[:/][A-Za-z0-9._@+-]+)*(?:[:/]\*)?")
@@ -58,6 +60,8 @@ class LimitControl:
     def set_override(self, key: str, new: NewOverride, reason: str) -> Override:
         """Set the limit of a key, or of a pattern such as `account:*`, whatever its callers say. It replaces another.
 
+        Jobs that were told their turns by the limit as it was ask again, in order, 1,000 a second.
+
         Raises:
             InvalidInputError: `REQUEST_USAGE` where that is no key.
             PenstockError: `QUEUE_UNAVAILABLE` or `QUEUE_REFUSED`.
@@ -70,7 +74,7 @@ class LimitControl:
         arguments = (new.limit, window_ms, reason, self._actor, "" if lasting_ms is None else lasting_ms)
         with redis_errors("setting a limit"):
             text = self._scripts.run("set_limit", self._keys, key, *arguments, entry)
-            announce_change(self._client, self._namespace)
+            self._changed(key)
         return parse_override(text, key)
 
     def clear_override(self, key: str, reason: str) -> bool:
@@ -82,7 +86,7 @@ class LimitControl:
         entry = audit_entry(self._actor, "limit.default", key, reason).encode()
         with redis_errors("clearing a limit"):
             cleared = bool(self._scripts.run("clear_limit", self._keys, key, entry))
-            announce_change(self._client, self._namespace)
+            self._changed(key)
         return cleared
 
     def unblock(self, key: str, reason: str) -> bool:
@@ -93,7 +97,23 @@ class LimitControl:
         """
         entry = audit_entry(self._actor, "limit.unblock", key, reason).encode()
         with redis_errors("lifting a block"):
-            return bool(self._scripts.run("unblock", self._keys, key, entry))
+            unblocked = bool(self._scripts.run("unblock", self._keys, key, entry))
+            wake_held(self._client, self._namespace, lambda blocked_by: blocked_by == f"blocked:{key}")
+        return unblocked
+
+    def _changed(self, name: str) -> None:
+        """Tell the workers, and wake the jobs that were told turns by the limit as it was."""
+        announce_change(self._client, self._namespace)
+        wake_held(self._client, self._namespace, self._holds_by(name))
+
+    def _holds_by(self, name: str) -> Callable[[str], bool]:
+        if name.endswith("*"):
+            return lambda blocked_by: blocked_by.startswith(f"limit:{name[:-1]}")
+        # Keys whose callers give it as their default, too; their rules end with it (`limit window default`).
+        noted = self._client.hscan_iter(self._keys.key("limited"), count=1_000)
+        given = {key.decode() for key, rule in noted if rule.decode().endswith(f" {name}")}
+        names = {f"limit:{key}" for key in given | {name}}
+        return names.__contains__
 
 
 def require_limit_key(key: str) -> str:

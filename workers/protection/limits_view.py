@@ -130,6 +130,16 @@ class LimitView:
             states = self._states(names[:count])
         return states, names[count - 1] if len(names) > count else None
 
+    def overridden(self) -> list[LimitState]:
+        """How the names stand for which operators have set a limit; these are few, whatever the keys in use are.
+
+        Raises:
+            PenstockError: `QUEUE_UNAVAILABLE` or `QUEUE_REFUSED`.
+        """
+        with redis_errors("looking at limits"):
+            names = cast("list[bytes]", self._client.hkeys(self._keys.key("limits")))
+            return [state for state in self._states(sorted(name.decode() for name in names)) if state.override]
+
     def _names(self) -> Iterable[str]:
         with self._client.pipeline(transaction=False) as pipeline:
             pipeline.hkeys(self._keys.key("limited"))

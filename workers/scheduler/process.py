@@ -23,7 +23,7 @@ from penstock.workers.database.partitions import Partitions
 from penstock.workers.database.pool import open_pool
 from penstock.workers.database.transaction import Transactions
 from penstock.workers.scheduler.audit_trail import AuditTrail
-from penstock.workers.scheduler.counting import QueueCounting
+from penstock.workers.scheduler.counting import GateCounting, QueueCounting
 from penstock.workers.scheduler.kinds import known_kinds
 from penstock.workers.scheduler.loop import Loop
 from penstock.workers.scheduler.offering import Keep, Offering
@@ -100,6 +100,7 @@ def build_loops(settings: WorkerSettings, pool: Pool, client: redis.Redis) -> li
         AuditTrail(client, settings.namespace, transactions),
         QueueTicks(leases),
         QueueCounting(client, settings.namespace),
+        GateCounting(client, settings.namespace),
         PartitionUpkeep(Partitions(pool)),
     ]
 

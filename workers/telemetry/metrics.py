@@ -37,6 +37,13 @@ DEPENDENCY_AWAY = Gauge(
 )
 CIRCUIT_STATE = Gauge("penstock_circuit_state", "What a circuit is: 0 closed, 1 half-open, 2 open", ["circuit"])
 
+LIMIT_REMAINING = Gauge(
+    "penstock_limit_remaining",
+    "What is left in the present window of a limit that an operator set; 0 while it is blocked. Not of accounts",
+    ["limit"],
+)
+LIMITS_OVERRIDDEN = Gauge("penstock_limits_overridden", "Limits that operators have set, of accounts and patterns too")
+
 LOOP_SECONDS = Histogram(
     "penstock_scheduler_loop_seconds",
     "Time that a run of a scheduler's loop took",

@@ -4,8 +4,9 @@
 -- ARGV: boot id, then for each job id, lease token, verb, detail (JSON, or '' for ack)
 --   ack       done                                             detail none
 --   retry     a failed attempt that counts: scheduled          {delay, code, told, entry}
---   postpone  not now, no attempt spent: scheduled             {delay, blocked_by, limited?, code?, told?}
---             (limited: it counts towards the time that the job may be told so)
+--   postpone  not now, no attempt spent: scheduled             {delay, at?, blocked_by, limited?, code?, told?}
+--             (at: an instant in ms that goes before the delay where it is sooner; limited: it counts towards the time
+--             that the job may be told so)
 --   bury      dead letter                                      {code, told, entry}
 --   release   back to the head of ready, no attempt spent      {alone?} (alone: to be leased singly)
 --   park      until its key is released, no attempt spent      {key, blocked_by, offer?, limit?}
@@ -30,8 +31,9 @@ local function finish(id, token)
   done = done + 1
 end
 
-local function schedule(id, delay)
+local function schedule(id, delay, at)
   local due = now + math.max(0, tonumber(delay))
+  if at then due = math.max(now, math.min(due, at)) end
   redis.call('HSET', job_key(id), 'state', 'scheduled', 'due', due, 'changed_at', now)
   redis.call('ZADD', key('scheduled'), due, id)
   if redis.call('ZRANGE', key('scheduled'), 0, 0)[1] == id then wake() end
@@ -56,7 +58,7 @@ function verbs.postpone(id, detail)
   if detail.limited then redis.call('HSETNX', job_key(id), 'postponed_at', now) end
   redis.call('HSET', job_key(id), 'blocked_by', detail.blocked_by)
   tell(id, detail)
-  schedule(id, detail.delay)
+  schedule(id, detail.delay, detail.at)
 end
 
 function verbs.bury(id, detail)

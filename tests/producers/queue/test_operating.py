@@ -139,6 +139,7 @@ STEPS: dict[str, Callable[[Bench, Scripts], Any]] = {
     "announce": lambda bench, _: announce_change(bench.client, bench.namespace),
     "tick": lambda bench, _: bench.worker().tick(),
     "release": lambda bench, _: bench.worker().release("p", 1),
+    "hasten": lambda bench, scripts: scripts.run("hasten", bench.keys, 0, 1, "x", "limit:k"),
     "start": lambda bench, scripts: scripts.run("start", bench.keys, "x", "t"),
     "settle": lambda bench, scripts: scripts.run("settle", bench.keys, "boot", "x", "t", "ack", ""),
     "pause": lambda bench, scripts: scripts.run("pause", bench.keys, "me", "r", "{}"),

@@ -22,8 +22,12 @@ class PlatformDownError(Exception):
     """What a guarded call fails with."""
 
 
-def settings_for(redis_url: str, **circuit: Any) -> WorkerSettings:
-    found = WorkerSettings(DATABASE_URL="postgresql://nowhere/none", REDIS_URL=redis_url)
+def settings_for(redis_url: str, when_redis_is_down: str = "closed", **circuit: Any) -> WorkerSettings:
+    found = WorkerSettings(
+        DATABASE_URL="postgresql://nowhere/none",
+        REDIS_URL=redis_url,
+        PENSTOCK_GATES_WHEN_REDIS_DOWN=when_redis_is_down,
+    )
     return found.model_copy(update={f"circuit_{name}": value for name, value in circuit.items()})
 
 

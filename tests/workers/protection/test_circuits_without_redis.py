@@ -41,9 +41,10 @@ WHERES = ["refuses", "is silent", "sentinels are silent"]
 
 
 @pytest.mark.parametrize("where", WHERES)
-def test_calls_go_through_in_time(where: str, silent: str) -> None:
+def test_calls_go_through_in_time_where_the_setting_says_so(where: str, silent: str) -> None:
     began = time.monotonic()
-    circuits = Circuits(connect(url_of(where, silent), replays=0), "n", settings_for(url_of(where, silent)))
+    settings = settings_for(url_of(where, silent), "open")
+    circuits = Circuits(connect(settings.redis_url, replays=0), "n", settings)
     with circuits.guard(NAME):
         assert time.monotonic() - began <= IN_TIME
     with pytest.raises(PlatformDownError), circuits.guard(NAME):
@@ -54,8 +55,8 @@ def test_calls_go_through_in_time(where: str, silent: str) -> None:
 
 
 @pytest.mark.parametrize("where", WHERES)
-def test_calls_are_refused_in_time_where_a_setting_says_so(where: str, silent: str) -> None:
-    settings = settings_for(url_of(where, silent), without_redis="refuse")
+def test_calls_are_refused_in_time(where: str, silent: str) -> None:
+    settings = settings_for(url_of(where, silent))
     circuits = Circuits(connect(settings.redis_url, replays=0), "n", settings)
     began = time.monotonic()
     with pytest.raises(CircuitOpenError) as refused, circuits.guard(NAME):
@@ -79,7 +80,7 @@ def test_control_the_client_alone_takes_longer(silent: str) -> None:
 
 
 def test_eight_threads_are_decided_in_time(silent: str) -> None:
-    circuits = Circuits(connect(f"redis://{silent}/0", replays=0), "n", settings_for(f"redis://{silent}/0"))
+    circuits = Circuits(connect(f"redis://{silent}/0", replays=0), "n", settings_for(f"redis://{silent}/0", "open"))
     took: list[float] = []
 
     def call() -> None:
@@ -144,7 +145,7 @@ def test_redis_is_asked_again_after_a_while(redis_url: str, caplog: pytest.LogCa
 
 
 def test_nothing_is_asked_once_it_is_closed(redis_url: str) -> None:
-    for kit in open_kit(redis_url):
+    for kit in open_kit(redis_url, when_redis_is_down="open"):
         kit.circuits.close()
         kit.fail(6, PlatformDownError())
         assert kit.view().failures == 0

@@ -34,7 +34,11 @@ class Bench:
         self.gates = Gates(self.client, self.namespace, self.pauses, self.overrides, when_down)  # type: ignore[arg-type]
 
     def ask(self, *gates: JobGates, lines_up: bool = False) -> list[Refusal | None]:
-        return self.gates.ask([Question(f"holder-{place}", one, lines_up) for place, one in enumerate(gates)])
+        """As a delivery's jobs are asked for."""
+        questions = [Question(f"holder-{place}", one, lines_up) for place, one in enumerate(gates)]
+        free = {place for place, one in enumerate(gates) if self.gates.lets_in(one)}
+        answers = iter(self.gates.ask([one for place, one in enumerate(questions) if place not in free]))
+        return [None if place in free else next(answers) for place in range(len(gates))]
 
     def read(self) -> None:
         self.pauses.list()

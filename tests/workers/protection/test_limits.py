@@ -161,17 +161,37 @@ def test_those_who_do_not_come_back_in_vain(kit: LimitKit) -> None:
     assert questions > 2.5 * 300
 
 
-def test_a_line_ends_with_its_limit(kit: LimitKit) -> None:
-    """Those who lined up and never came hold nobody up once all is free."""
+def test_turns_are_told_one_after_the_other_and_nobody_takes_one_away(kit: LimitKit) -> None:
     window = 200 * MILLISECOND
     kit.take("k", 2, window, weight=2)
     told = [kit.limits.take([LimitUse("k", 2, window)], line_up=True).retry_after for _ in range(6)]
     assert told == sorted(told)
     assert [round(wait / window) for wait in told] == [1, 1, 2, 2, 3, 3]
     wait(told[0])
-    assert kit.take("k", 2, window, weight=2).allowed
-    again = kit.limits.take([LimitUse("k", 2, window)], line_up=True)
-    assert again.retry_after <= window + MILLISECOND
+    newcomer = kit.limits.take([LimitUse("k", 2, window)], line_up=True)
+    assert not newcomer.allowed
+    assert newcomer.retry_after > 2 * window
+    assert [kit.take("k", 2, window).allowed for _ in range(3)] == [True, True, False], "those whose turn it is take"
+
+
+@pytest.mark.parametrize("taken", [2, 1], ids=["all left", "some room from the beginning"])
+def test_turns_that_nobody_comes_for_are_free_a_second_later(kit: LimitKit, taken: int) -> None:
+    window = 5 * SECOND if taken == 1 else 200 * MILLISECOND
+    kit.take("k", 2, window, weight=taken)
+    assert not kit.limits.take([LimitUse("k", 2, window, weight=2)], line_up=True).allowed
+    one = [LimitUse("k", 2, window)]
+    assert not kit.limits.take(one, line_up=True).allowed, "it is set aside"
+    wait(SECOND if taken == 1 else SECOND + window)
+    assert kit.limits.take(one, line_up=True).allowed
+
+
+def test_turns_told_by_another_limit_hold_nobody_up(kit: LimitKit) -> None:
+    """An operator who raises a limit must not leave a line behind that is as long as it was."""
+    window = 60 * SECOND
+    kit.take("k", 2, window, weight=2)
+    for _ in range(100):
+        kit.limits.take([LimitUse("k", 2, window)], line_up=True)
+    assert [kit.limits.take([LimitUse("k", 5, window)], line_up=True).allowed for _ in range(4)] == [True] * 3 + [False]
 
 
 class TestBlocks:

@@ -71,7 +71,7 @@ def test_it_relays_what_a_client_commits_and_records_the_audit(
     start: Start, outbox: Outbox, database: Database
 ) -> None:
     scheduler = start()
-    scheduler.wait_until_told("the scheduler is ready: loops outbox, sweep, audit, queues, counts, partitions")
+    scheduler.wait_until_told("the scheduler is ready: loops outbox, sweep, audit, queues, counts, gates, partitions")
     # A kind that the release has, by a login that may do nothing else.
     database.query("CREATE ROLE outbox_client LOGIN PASSWORD 'p' IN ROLE penstock_producer")
     try:

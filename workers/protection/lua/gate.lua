@@ -3,10 +3,17 @@
 -- flags: allow-oom
 -- uses: pauses, limits, circuits
 --
--- ARGV: number of jobs, then for each: holder (a text of its own), whether refused uses line up (1, 0), number of gate
---       keys, these, number of circuits, these, number of uses, these (five arguments each, as for take)
--- Answer: for each job by what it is refused ('' where it may run), milliseconds until it is worth asking again
---         (-1 where that is not known), the reason of a pause
+-- Further jobs with the same gates may be let in ahead, for some time, where nothing is near to refusing one: they count
+-- as taken at its end, so that in no window there are more than the limit.
+--
+-- ARGV: number of jobs, longest time for jobs that are let in ahead (ms), then for each: holder (a text of its own),
+--       whether refused uses line up (1, 0), jobs wanted ahead, number of gate keys, these, number of circuits, these,
+--       number of uses, these (five arguments each, as for take)
+-- Answer: now (ms), then for each job by what it is refused ('' where it may run), milliseconds until it is worth asking
+--         again (-1 where that is not known), the reason of a pause, jobs let in ahead, for how long (ms)
+-- Of a limit no more than this part is let in ahead at a time, for no longer than this part of its window, and only while
+-- less than half of it is used.
+local PART = 100
 local at = 1
 
 local function next_argument()
@@ -37,13 +44,50 @@ local function refusal_of(holder, line_up, keys, circuits, uses)
   return {'', 0, ''}
 end
 
-local answer = {}
-for _ = 1, tonumber(next_argument()) do
-  local holder, line_up = next_argument(), next_argument() == '1'
+local function are_all_closed(names)
+  for _, name in ipairs(names) do
+    local circuit = read_circuit(name)
+    if state_now(circuit) ~= 'closed' or share_now(circuit) < 100 then return false end
+  end
+  return true
+end
+
+-- How many of so many jobs ahead the limits leave room for, and for how long (ms).
+local function room_ahead(uses, jobs, ms)
+  for _, use in ipairs(uses) do
+    if use.log then
+      -- Uses of one key add up, which is too much to think of here.
+      if use.log.wanted ~= use.weight then return 0, 0 end
+      local limit = use.rule.limit
+      jobs = math.min(jobs, math.floor(math.min(limit / PART, limit / 2 - use.log.used) / use.weight))
+      ms = math.min(ms, math.floor(use.window_us / PART / 1000))
+    end
+  end
+  return jobs, ms
+end
+
+local function let_in_ahead(circuits, uses, wanted, longest)
+  if wanted < 1 or not are_all_closed(circuits) then return 0, 0 end
+  local jobs, ms = room_ahead(uses, wanted, longest)
+  if jobs < 1 or ms < 1 then return 0, 0 end
+  for _, use in ipairs(uses) do
+    use.weight, use.from_us = use.weight * jobs, now_us + ms * 1000
+    if use.log then count_use(use) end
+  end
+  return jobs, ms
+end
+
+local answer = {now}
+local jobs, longest = tonumber(next_argument()), tonumber(next_argument())
+for _ = 1, jobs do
+  local holder, line_up, wanted = next_argument(), next_argument() == '1', tonumber(next_argument())
   local keys, circuits = next_list(), next_list()
   local count = tonumber(next_argument())
   local uses = read_uses(at, count)
   at = at + 5 * count
-  for _, told in ipairs(refusal_of(holder, line_up, keys, circuits, uses)) do answer[#answer + 1] = told end
+  local refusal = refusal_of(holder, line_up, keys, circuits, uses)
+  for _, told in ipairs(refusal) do answer[#answer + 1] = told end
+  answer[#answer + 1], answer[#answer + 2] = 0, 0
+  if refusal[1] == '' then answer[#answer - 1], answer[#answer] = let_in_ahead(circuits, uses, wanted, longest) end
 end
 return answer

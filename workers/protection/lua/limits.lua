@@ -14,6 +14,8 @@ local SLOTS = 100
 local CLOCK_STEP_US = 1000000
 -- What can never fit is asked again after this long at the most: an operator may change the limit meanwhile.
 local NEVER_MS = 60000
+-- Who was told a turn has so long to come for it before somebody else may take it.
+local TURN_US = 1000000
 
 -- Uses as arguments carry them, five each: key, limit, window in milliseconds, weight, default key ('' for none).
 local function read_uses(first, count)
@@ -66,6 +68,7 @@ local function read_log(name, window_us)
   local function counts(entry) return entry.at + window_us >= now_us end
   -- Mostly the head still counts, or all has left; only in between is there something to search.
   log.head = parse_entry(redis.call('LINDEX', name, 0))
+  log.oldest = log.head
   if not counts(log.last) then
     log.first = size
   elseif not counts(log.head) then
@@ -87,14 +90,21 @@ local function fits_at(log, weight, limit, window_us)
   return (entry or log.last).at + window_us + 1
 end
 
--- The instant at which it is a refused use's turn. Were all told the first instant at which one fits, all would come back
--- then and all but one in vain: so each is told when so much has left that what was promised before fits too. line:<key>
--- holds the total up to which is promised. It is a hint: nothing is set aside, and whoever asks first takes.
+-- The rule by which a line's turns were told.
+local function line_rule(use) return string.format('%.0f %.0f', use.rule.limit, use.window_us) end
+
+-- The total up to which what leaves is promised to those who were told a turn by the rule that holds now.
+local function read_line(use)
+  local told, rule = string.match(redis.call('GET', key('line:' .. use.key)) or '', '^(-?%d+) (.*)$')
+  return rule == line_rule(use) and tonumber(told) or -math.huge
+end
+
+-- The instant at which it is a use's turn. Were all told the first instant at which one fits, all would come back then
+-- and all but one in vain: so each is told when so much has left that what was promised before fits too.
+-- line:<key> holds the total up to which what leaves is promised, and the rule: where that has changed, the line is void.
 local function turn_at(use)
   local log, limit, last = use.log, use.rule.limit, use.log.last
-  local line = key('line:' .. use.key)
-  local promised = tonumber(redis.call('GET', line)) or 0
-  local turn = math.max(last.total + log.wanted - limit, promised + use.weight)
+  local turn = math.max(last.total + log.wanted - limit, use.promised + use.weight)
   -- What is not there yet will leave a window after what it follows by a whole limit.
   local rounds = math.max(0, math.ceil((turn - last.total) / limit))
   local at, total = now_us, turn - rounds * limit
@@ -103,8 +113,23 @@ local function turn_at(use)
     at = (entry or last).at + use.window_us + 1
   end
   at = at + rounds * use.window_us
-  redis.call('SET', line, string.format('%.0f', turn), 'PX', math.ceil((at - now_us) / 1000) + 1000)
+  redis.call('SET', key('line:' .. use.key), string.format('%.0f %s', turn, line_rule(use)), 'PX',
+    math.ceil((at - now_us) / 1000) + 1000)
   return at
+end
+
+-- Whether what has left is set aside for those who were told a turn. They have TURN_US to come for it; then the line is
+-- void, and whoever asks takes: some of it may have been promised to jobs that are no more.
+local function is_set_aside(use)
+  local log = use.log
+  if use.promised + use.rule.limit <= log.last.total then return false end
+  -- The log still has what counted when something was taken last: either there was room then, or its oldest made it.
+  local left_at_last = use.rule.limit - log.last.total + log.oldest.total - log.oldest.weight
+  local since = left_at_last >= log.wanted and log.last.at or log.oldest.at + use.window_us
+  if now_us - since < TURN_US then return true end
+  redis.call('DEL', key('line:' .. use.key))
+  use.promised = -math.huge
+  return false
 end
 
 -- A clock that was set back (a server with another clock took over) would hold what is counted until it has caught up.
@@ -175,13 +200,16 @@ local function look_at_use(use, logs, line_up)
   use.log = logs[use.key]
   use.log.wanted = use.log.wanted + use.weight
   local fits, wait_ms = fits_at(use.log, use.log.wanted, use.rule.limit, use.window_us), NEVER_MS
-  if fits and fits > now_us and line_up then fits = turn_at(use) end
+  if fits and line_up and use.log.last then
+    use.promised = read_line(use)
+    if fits > now_us or is_set_aside(use) then fits = turn_at(use) end
+  end
   if fits then wait_ms = math.ceil((fits - now_us) / 1000) end
   if wait_ms > (use.retry_ms or 0) then use.blocked_by, use.retry_ms = 'limit:' .. use.key, wait_ms end
 end
 
 -- Look at all uses; nil where all fit, else what holds longest as {blocked_by, milliseconds}. Nothing is counted yet.
--- Where `line_up` is true, refused uses are told their turn.
+-- Where `line_up` is true, uses stand behind those that were told a turn before, and are told theirs.
 local function look_at_limits(uses, line_up)
   local logs, refusal = {}, nil
   for _, use in ipairs(uses) do
@@ -208,11 +236,11 @@ local function note_key(limit_key, rule, ttl_ms)
   end
 end
 
--- Count one use that was looked at.
+-- Count one use that was looked at, from now on, or from `from_us` on where it is for later.
 local function count_use(use)
-  local log, slot = use.log, slot_of(use.rule.limit, use.window_us)
+  local log, slot, from_us = use.log, slot_of(use.rule.limit, use.window_us), use.from_us or now_us
   local last = log.last or {at = 0, total = 0}
-  local entry = {at = math.max(now_us + (slot - now_us % slot) % slot, last.at), total = last.total + use.weight}
+  local entry = {at = math.max(from_us + (slot - from_us % slot) % slot, last.at), total = last.total + use.weight}
   if entry.at == last.at then
     entry.weight = last.weight + use.weight
     redis.call('LSET', log.name, -1, entry_text(entry))
@@ -223,8 +251,8 @@ local function count_use(use)
   end
   -- What has left goes with the first use of a key.
   if log.first > 0 then redis.call('LTRIM', log.name, log.first, -1) end
-  -- Where nothing was used there is no line, and a list that begins anew has other totals.
-  if log.used == 0 then redis.call('DEL', key('line:' .. use.key)) end
+  -- A list that begins anew has other totals.
+  if not log.last then redis.call('DEL', key('line:' .. use.key)) end
   if log.used == 0 or log.head.at == entry.at then log.head = entry end
   log.size, log.first, log.last, log.used = log.size - log.first, 0, entry, log.used + use.weight
   local ttl_ms = math.ceil((entry.at - now_us + use.window_us) / 1000) + 1000

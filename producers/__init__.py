@@ -13,6 +13,7 @@ from penstock.producers.batches import Progress, SubmitOptions, Submitted
 from penstock.producers.client import Enqueued, Producer, Replicas, Windows
 from penstock.producers.queue.records import JobRecord, JobState
 from penstock.producers.settings import ProducerSettings
+from penstock.producers.tracing import traced
 from penstock.schemas.errors import (
     Code,
     ConflictError,
@@ -43,4 +44,5 @@ __all__ = [
     "UnavailableError",
     "Windows",
     "WriteSubmissionBatch",
+    "traced",
 ]

@@ -38,10 +38,11 @@ class AsyncProducer:
         delay: timedelta | None = None,
         idempotency_key: str | None = None,
         revive: Collection[JobState] = (),
+        trace: str | None = None,
     ) -> Enqueued:
         """As `Producer.enqueue`."""
         return await asyncio.to_thread(
-            self._producer.enqueue, job, delay=delay, idempotency_key=idempotency_key, revive=revive
+            self._producer.enqueue, job, delay=delay, idempotency_key=idempotency_key, revive=revive, trace=trace
         )
 
     async def enqueue_many(
@@ -51,17 +52,30 @@ class AsyncProducer:
         idempotency_keys: Sequence[str | None] | None = None,
         spread: timedelta | None = None,
         revive: Collection[JobState] = (),
+        trace: str | None = None,
     ) -> list[Enqueued]:
         """As `Producer.enqueue_many`."""
         return await asyncio.to_thread(
-            self._producer.enqueue_many, jobs, idempotency_keys=idempotency_keys, spread=spread, revive=revive
+            self._producer.enqueue_many,
+            jobs,
+            idempotency_keys=idempotency_keys,
+            spread=spread,
+            revive=revive,
+            trace=trace,
         )
 
     async def enqueue_at(
-        self, job: Payload | EncodedPayload, when: datetime, *, idempotency_key: str | None = None
+        self,
+        job: Payload | EncodedPayload,
+        when: datetime,
+        *,
+        idempotency_key: str | None = None,
+        trace: str | None = None,
     ) -> Enqueued:
         """As `Producer.enqueue_at`."""
-        return await asyncio.to_thread(self._producer.enqueue_at, job, when, idempotency_key=idempotency_key)
+        return await asyncio.to_thread(
+            self._producer.enqueue_at, job, when, idempotency_key=idempotency_key, trace=trace
+        )
 
     async def submit(
         self,

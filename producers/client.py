@@ -3,7 +3,7 @@
 import os
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
@@ -15,6 +15,7 @@ from penstock.producers.queue.enqueueing import Enqueuer, NewJob, Offer, Offered
 from penstock.producers.queue.message import encode_job
 from penstock.producers.queue.records import JobRecord, JobRecords, JobState
 from penstock.producers.settings import ProducerSettings
+from penstock.producers.tracing import Cause, current_cause
 from penstock.schemas.errors import Code, ConflictError, InvalidInputError
 from penstock.schemas.identity import job_id
 from penstock.schemas.job import EncodedPayload, Payload
@@ -117,6 +118,7 @@ class Producer:
         delay: timedelta | None = None,
         idempotency_key: str | None = None,
         revive: Collection[JobState] = (),
+        trace: str | None = None,
     ) -> Enqueued:
         """Enqueue one job; when this returns, Redis has it.
 
@@ -126,13 +128,15 @@ class Producer:
             idempotency_key: the same key gives the same job; the payload's own key (a batch has its id) unless given.
                 A job that is known already adds nothing, as long as it has not ended and for a week after.
             revive: states (DEAD, DONE) in which the known job is to run again.
+            trace: W3C `traceparent` of what the job is for; that of `traced`, or of OpenTelemetry's current span,
+                unless given.
 
         Raises:
             InvalidInputError: where the payload is over a limit; nothing was sent.
             ConflictError: `JOB_CONFLICT` (`BATCH_CONFLICT` for a batch) where the key is known with another payload.
             PenstockError: of the `QUEUE_` family: send it again.
         """
-        (told,) = self._enqueue([self._encode(job)], [idempotency_key], [delay], revive)
+        (told,) = self._enqueue([self._encode(job)], [idempotency_key], [delay], revive, current_cause(trace))
         return told
 
     def enqueue_many(
@@ -142,6 +146,7 @@ class Producer:
         idempotency_keys: Sequence[str | None] | None = None,
         spread: timedelta | None = None,
         revive: Collection[JobState] = (),
+        trace: str | None = None,
     ) -> list[Enqueued]:
         """Enqueue several jobs, in order, a thousand to a round trip. All are checked before the first is sent.
 
@@ -150,6 +155,7 @@ class Producer:
             idempotency_keys: one for each job, as `enqueue` takes it.
             spread: make them ready evenly over this time rather than all at once.
             revive: as `enqueue`.
+            trace: as `enqueue`.
 
         Raises:
             As `enqueue`; a `QUEUE_` error in the middle leaves the first ones enqueued: send all again. A conflict
@@ -162,10 +168,15 @@ class Producer:
         delays: list[timedelta | datetime | None] = [None] * len(payloads)
         if spread:
             delays = [spread * place / len(payloads) for place in range(len(payloads))]
-        return self._enqueue(payloads, keys, delays, revive)
+        return self._enqueue(payloads, keys, delays, revive, current_cause(trace))
 
     def enqueue_at(
-        self, job: Payload | EncodedPayload, when: datetime, *, idempotency_key: str | None = None
+        self,
+        job: Payload | EncodedPayload,
+        when: datetime,
+        *,
+        idempotency_key: str | None = None,
+        trace: str | None = None,
     ) -> Enqueued:
         """Enqueue a job that becomes ready at `when` (aware, by Redis's clock); at once where that has passed.
 
@@ -174,7 +185,7 @@ class Producer:
         """
         if when.tzinfo is None:
             raise InvalidInputError(Code.REQUEST_USAGE, "enqueue_at wants an aware datetime: give it a time zone")
-        (told,) = self._enqueue([self._encode(job)], [idempotency_key], [when], ())
+        (told,) = self._enqueue([self._encode(job)], [idempotency_key], [when], (), current_cause(trace))
         return told
 
     def _encode(self, job: Payload | EncodedPayload) -> EncodedPayload:
@@ -186,9 +197,10 @@ class Producer:
         keys: Sequence[str | None],
         dues: Sequence[timedelta | datetime | None],
         revive: Collection[JobState],
+        cause: Cause,
     ) -> list[Enqueued]:
         now = self._clock()
-        jobs = [self._job(*parts, now) for parts in zip(payloads, keys, dues, strict=True)]
+        jobs = [self._job(*parts, now, cause) for parts in zip(payloads, keys, dues, strict=True)]
         places: dict[str, list[int]] = {}
         for place, payload in enumerate(payloads):
             places.setdefault(payload.queue, []).append(place)
@@ -205,12 +217,18 @@ class Producer:
         ]
 
     def _job(
-        self, payload: EncodedPayload, given_key: str | None, due: timedelta | datetime | None, now: datetime
+        self,
+        payload: EncodedPayload,
+        given_key: str | None,
+        due: timedelta | datetime | None,
+        now: datetime,
+        cause: Cause,
     ) -> NewJob:
         key = given_key if given_key is not None else payload.idempotency_key
         identity = uuid.uuid4() if key is None else job_id(self.tenant, payload.kind, key)
         keep = self._windows.unkeyed if key is None else self._windows.keyed
-        return encode_job(payload, identity, self.tenant, now, keep=keep, due=due)
+        keyed = payload if given_key is None else replace(payload, idempotency_key=key)
+        return encode_job(keyed, identity, self.tenant, now, keep=keep, due=due, cause=cause)
 
     def submit(
         self,
@@ -241,9 +259,13 @@ class Producer:
         cut = batches.cut(form_id, rows, batch_id, chosen, self.limits)
         self.claim_base(batch_id, form_id, batches.batch_size_of(chosen, self.limits))
 
+        # Batches are sent by threads, which have contexts of their own.
+        cause = current_cause()
+
         def enqueue(payload: EncodedPayload) -> Enqueued:
             # Whoever submits again wants it done, so a batch that is a dead letter gets a new life.
-            return self.enqueue(payload, revive=(JobState.DEAD,))
+            (told,) = self._enqueue([payload], [None], [None], (JobState.DEAD,), cause)
+            return told
 
         return batches.send(cut, enqueue, chosen, on_progress)
 

@@ -16,6 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from penstock.schemas.errors import Code, InvalidInputError
 from penstock.schemas.names import DEFAULT_TENANT, Name
+from penstock.schemas.trace import RequestId, Trace
 
 
 class EnvelopeHeader(BaseModel):
@@ -32,6 +33,11 @@ class EnvelopeHeader(BaseModel):
     enqueued_at: AwareDatetime = Field(description="when the producer enqueued the job, by its clock")
     payload_version: Annotated[int, Field(ge=1)] = 1
     encoding: Literal["zstd"] | None = None
+    idempotency_key: Annotated[str, Field(max_length=200)] | None = Field(
+        default=None, description="what makes two enqueues the same job; its id derives from it"
+    )
+    trace: Trace = Field(default=None, description="W3C traceparent of what the job was enqueued for")
+    request_id: RequestId = Field(default=None, description="the request that the job was enqueued for")
     state: dict[str, Any] = Field(default_factory=dict, description="the queue's own notes on the job (attempts…)")
 
 

@@ -12,6 +12,12 @@ from typing import Any
 class Code(StrEnum):
     """The stable codes, by family. `CATALOGUE` holds the cause and remedy of each."""
 
+    ACCOUNT_CONFLICT = "ACCOUNT_CONFLICT"
+    ACCOUNT_DISABLED = "ACCOUNT_DISABLED"
+    ACCOUNT_INVALID_PLATFORM = "ACCOUNT_INVALID_PLATFORM"
+    ACCOUNT_NOT_FOUND = "ACCOUNT_NOT_FOUND"
+    ACCOUNT_TOKEN_EXPIRED = "ACCOUNT_TOKEN_EXPIRED"
+    ACCOUNT_TOKEN_UNREADABLE = "ACCOUNT_TOKEN_UNREADABLE"
     ANSWER_BOOLEAN_INVALID = "ANSWER_BOOLEAN_INVALID"
     ANSWER_DATE_INVALID = "ANSWER_DATE_INVALID"
     ANSWER_DATETIME_INVALID = "ANSWER_DATETIME_INVALID"
@@ -29,6 +35,10 @@ class Code(StrEnum):
     ANSWER_TOO_LONG = "ANSWER_TOO_LONG"
     ANSWER_TYPE_INVALID = "ANSWER_TYPE_INVALID"
     ANSWER_UNKNOWN_QUESTION = "ANSWER_UNKNOWN_QUESTION"
+    AUTH_CREDENTIAL_INVALID = "AUTH_CREDENTIAL_INVALID"
+    AUTH_CSRF_INVALID = "AUTH_CSRF_INVALID"
+    AUTH_FORBIDDEN = "AUTH_FORBIDDEN"
+    AUTH_REQUIRED = "AUTH_REQUIRED"
     BATCH_CONFLICT = "BATCH_CONFLICT"
     BATCH_EMPTY = "BATCH_EMPTY"
     BATCH_ID_INVALID = "BATCH_ID_INVALID"
@@ -42,15 +52,43 @@ class Code(StrEnum):
     FORM_VERSION_NOT_FOUND = "FORM_VERSION_NOT_FOUND"
     INTERNAL_ERROR = "INTERNAL_ERROR"
     JOB_CONFLICT = "JOB_CONFLICT"
+    JOB_DEAD_LETTER_GROUP_NOT_FOUND = "JOB_DEAD_LETTER_GROUP_NOT_FOUND"
+    JOB_DEAD_LETTER_NOT_FOUND = "JOB_DEAD_LETTER_NOT_FOUND"
     JOB_DEADLINE_EXCEEDED = "JOB_DEADLINE_EXCEEDED"
     JOB_NOT_FOUND = "JOB_NOT_FOUND"
     JOB_PAYLOAD_INVALID = "JOB_PAYLOAD_INVALID"
     JOB_POISON = "JOB_POISON"
+    JOB_REPLAY_ENDED = "JOB_REPLAY_ENDED"
+    JOB_REPLAY_NOT_FOUND = "JOB_REPLAY_NOT_FOUND"
+    JOB_REPLAY_STOPPED = "JOB_REPLAY_STOPPED"
     JOB_TIME_LIMIT = "JOB_TIME_LIMIT"
     JOB_UNACCOUNTED = "JOB_UNACCOUNTED"
     JOB_UNKNOWN_KIND = "JOB_UNKNOWN_KIND"
+    PLATFORM_ACCOUNT_RESTRICTED = "PLATFORM_ACCOUNT_RESTRICTED"
     PLATFORM_API_ERROR = "PLATFORM_API_ERROR"
     PLATFORM_API_TIMEOUT = "PLATFORM_API_TIMEOUT"
+    PLATFORM_HANDLE_EXPIRED = "PLATFORM_HANDLE_EXPIRED"
+    PLATFORM_MEDIA_UNREACHABLE = "PLATFORM_MEDIA_UNREACHABLE"
+    PLATFORM_NOT_READY = "PLATFORM_NOT_READY"
+    PLATFORM_OUTCOME_UNKNOWN = "PLATFORM_OUTCOME_UNKNOWN"
+    PLATFORM_PERMISSION_DENIED = "PLATFORM_PERMISSION_DENIED"
+    PLATFORM_TOKEN_INVALID = "PLATFORM_TOKEN_INVALID"
+    PLATFORM_UNAVAILABLE = "PLATFORM_UNAVAILABLE"
+    POST_CHANGED = "POST_CHANGED"
+    POST_CONFLICT = "POST_CONFLICT"
+    POST_DUPLICATE = "POST_DUPLICATE"
+    POST_EMPTY = "POST_EMPTY"
+    POST_EXPIRED = "POST_EXPIRED"
+    POST_MEDIA_ADDRESS_REFUSED = "POST_MEDIA_ADDRESS_REFUSED"
+    POST_MEDIA_INVALID = "POST_MEDIA_INVALID"
+    POST_NOT_FOUND = "POST_NOT_FOUND"
+    POST_OPTION_INVALID = "POST_OPTION_INVALID"
+    POST_PLATFORM_ERROR = "POST_PLATFORM_ERROR"
+    POST_STATE_INVALID = "POST_STATE_INVALID"
+    POST_TEXT_INVALID = "POST_TEXT_INVALID"
+    POST_TEXT_TOO_LONG = "POST_TEXT_TOO_LONG"
+    POST_TOO_LATE = "POST_TOO_LATE"
+    POST_UNKNOWN_OUTCOME = "POST_UNKNOWN_OUTCOME"
     QUEUE_LAYOUT_NEWER = "QUEUE_LAYOUT_NEWER"
     QUEUE_NOT_CONFIRMED = "QUEUE_NOT_CONFIRMED"
     QUEUE_NOT_FOUND = "QUEUE_NOT_FOUND"
@@ -59,8 +97,14 @@ class Code(StrEnum):
     QUEUE_UNAVAILABLE = "QUEUE_UNAVAILABLE"
     QUEUE_UNSAFE = "QUEUE_UNSAFE"
     RATE_LIMIT_EXCEEDED = "RATE_LIMIT_EXCEEDED"
+    REQUEST_BODY_TOO_LARGE = "REQUEST_BODY_TOO_LARGE"
     REQUEST_FILE_INVALID = "REQUEST_FILE_INVALID"
     REQUEST_FILE_NOT_FOUND = "REQUEST_FILE_NOT_FOUND"
+    REQUEST_FILTER_INVALID = "REQUEST_FILTER_INVALID"
+    REQUEST_HOST_UNKNOWN = "REQUEST_HOST_UNKNOWN"
+    REQUEST_INVALID = "REQUEST_INVALID"
+    REQUEST_METHOD_NOT_ALLOWED = "REQUEST_METHOD_NOT_ALLOWED"
+    REQUEST_NOT_FOUND = "REQUEST_NOT_FOUND"
     REQUEST_TENANT_INVALID = "REQUEST_TENANT_INVALID"
     REQUEST_TIMEOUT = "REQUEST_TIMEOUT"
     REQUEST_USAGE = "REQUEST_USAGE"
@@ -138,6 +182,29 @@ class UnavailableError(PenstockError):
 
 
 CATALOGUE: Mapping[Code, Documentation] = {
+    Code.ACCOUNT_CONFLICT: Documentation(
+        "The tenant has that account of the platform already.",
+        "Use the account that is there: penstock accounts list. With new tokens: penstock accounts reauthorize.",
+    ),
+    Code.ACCOUNT_DISABLED: Documentation(
+        "An operator took the account out of use; its posts wait.",
+        "Enable the account, or cancel its posts.",
+    ),
+    Code.ACCOUNT_INVALID_PLATFORM: Documentation(
+        "There is no platform of that name.", "Use one of the platforms that the message lists."
+    ),
+    Code.ACCOUNT_NOT_FOUND: Documentation(
+        "No account of that id is known to this tenant.",
+        "See: penstock accounts list.",
+    ),
+    Code.ACCOUNT_TOKEN_EXPIRED: Documentation(
+        "The platform takes the account's token no more; only a person can authorise it anew. Its posts wait.",
+        "Authorise the account: penstock accounts reauthorize. Its posts then go out in their order.",
+    ),
+    Code.ACCOUNT_TOKEN_UNREADABLE: Documentation(
+        "An account's token is encrypted with a key that this process does not have, or was changed since.",
+        "Add the key that the message names to PENSTOCK_TOKEN_KEYS, or authorise the account anew.",
+    ),
     Code.ANSWER_BOOLEAN_INVALID: Documentation(
         "A boolean or checkbox answer is neither true nor false.",
         "Send true or false, or one of the strings true, false, yes, no.",
@@ -203,6 +270,22 @@ CATALOGUE: Mapping[Code, Documentation] = {
         "An answer names a question that the form version does not have.",
         "Correct the question id, or apply a form version that has the question.",
     ),
+    Code.AUTH_CREDENTIAL_INVALID: Documentation(
+        "A name and token that were given at a log-in don't belong together, or a token is none of ours.",
+        "Use the token as `penstock sidecar credential` printed it, or make another one.",
+    ),
+    Code.AUTH_CSRF_INVALID: Documentation(
+        "A browser's request lacks the token of its page, or has another page's.",
+        "Load the page again and repeat what you did; programs log in with `Authorization: Bearer`.",
+    ),
+    Code.AUTH_FORBIDDEN: Documentation(
+        "Whoever asks is known, and has not the role for this.",
+        "Ask somebody with the role that the message names.",
+    ),
+    Code.AUTH_REQUIRED: Documentation(
+        "Nobody is logged in, and what is asked for is not shown to everybody.",
+        "Log in at /log-in, or send `Authorization: Bearer` with a token.",
+    ),
     Code.BATCH_CONFLICT: Documentation(
         "The batch id is known with other content, another form or another batch size.",
         "Send the same content with the same settings, or use a new batch id.",
@@ -245,6 +328,14 @@ CATALOGUE: Mapping[Code, Documentation] = {
         "A job id or idempotency key is known with another payload.",
         "Send the payload that was sent first, or use a new key.",
     ),
+    Code.JOB_DEAD_LETTER_GROUP_NOT_FOUND: Documentation(
+        "No dead letter has this fingerprint.",
+        "Check it; a group ends with its last letter, which retention removes once it is resolved.",
+    ),
+    Code.JOB_DEAD_LETTER_NOT_FOUND: Documentation(
+        "No dead letter has this id.",
+        "Check the id, which is not the job's; a resolved letter is removed after PENSTOCK_DEAD_RETENTION_DAYS.",
+    ),
     Code.JOB_DEADLINE_EXCEEDED: Documentation(
         "A job was waiting longer than its deadline allows.", "See what held it, then requeue it."
     ),
@@ -256,6 +347,15 @@ CATALOGUE: Mapping[Code, Documentation] = {
     Code.JOB_POISON: Documentation(
         "A job was running each time its worker died, as often as PENSTOCK_POISON_LIMIT allows.",
         "See what the workers died of (memory, a crash in C code), mend it, then requeue the job.",
+    ),
+    Code.JOB_REPLAY_ENDED: Documentation(
+        "A replay that has ended can't be paused, resumed or cancelled.",
+        "Start another one for the letters that are still open.",
+    ),
+    Code.JOB_REPLAY_NOT_FOUND: Documentation("No replay has this id.", "See: penstock dead replay list."),
+    Code.JOB_REPLAY_STOPPED: Documentation(
+        "A replay that a command waited for did not come to its end: it stopped, was paused or was cancelled.",
+        "See the letters of its jobs that died again, mend the cause, then start another replay.",
     ),
     Code.JOB_TIME_LIMIT: Documentation(
         "An attempt took longer than its kind allows and was interrupted.",
@@ -270,6 +370,10 @@ CATALOGUE: Mapping[Code, Documentation] = {
         "No worker of this release knows the job's kind.",
         "Deploy a worker that has it, or correct the producer.",
     ),
+    Code.PLATFORM_ACCOUNT_RESTRICTED: Documentation(
+        "The platform holds the account itself back: a checkpoint, a lost role, a restriction.",
+        "Have the account's owner put it right on the platform, then authorise the account again.",
+    ),
     Code.PLATFORM_API_ERROR: Documentation(
         "A platform's interface answered with an error.",
         "See the status in the message. What may pass is tried again by itself; otherwise correct what was sent.",
@@ -277,6 +381,94 @@ CATALOGUE: Mapping[Code, Documentation] = {
     Code.PLATFORM_API_TIMEOUT: Documentation(
         "A platform's interface did not answer in time.",
         "Nothing: it is tried again. Look at the platform's status page if it lasts.",
+    ),
+    Code.PLATFORM_HANDLE_EXPIRED: Documentation(
+        "What was prepared at the platform (a container, an upload session) is no longer there.",
+        "Nothing: it is prepared anew, once it is certain that nothing was published by it.",
+    ),
+    Code.PLATFORM_MEDIA_UNREACHABLE: Documentation(
+        "The platform, or Penstock for it, could not fetch a picture or video.",
+        "See that the address answers without a login, then send the post again.",
+    ),
+    Code.PLATFORM_NOT_READY: Documentation(
+        "The platform still works on what was prepared.",
+        "Nothing: it is asked again in a moment.",
+    ),
+    Code.PLATFORM_OUTCOME_UNKNOWN: Documentation(
+        "A publishing call has no answer that tells whether the post is there.",
+        "Nothing at first: the post is looked up. If that can't tell, look at the account and settle it by hand.",
+    ),
+    Code.PLATFORM_PERMISSION_DENIED: Documentation(
+        "The account gave Penstock no right to do this.",
+        "Authorise the account again with every right that docs/platforms.md names.",
+    ),
+    Code.PLATFORM_TOKEN_INVALID: Documentation(
+        "The platform refuses the account's token.",
+        "Nothing if it can be refreshed; otherwise authorise the account again. Its posts wait.",
+    ),
+    Code.PLATFORM_UNAVAILABLE: Documentation(
+        "A platform is away, or the way to it.",
+        "Nothing: posts wait, and go on when it answers again.",
+    ),
+    Code.POST_CHANGED: Documentation(
+        "The post is not the version that the caller has seen.",
+        "Read the post again, then decide anew.",
+    ),
+    Code.POST_CONFLICT: Documentation(
+        "The idempotency key is known with another post.",
+        "Send the post that was sent first, or use a new key.",
+    ),
+    Code.POST_DUPLICATE: Documentation(
+        "The platform refuses the post because the account has the same one already.",
+        "Change the text, or cancel the post.",
+    ),
+    Code.POST_EMPTY: Documentation(
+        "A post has neither text nor media nor link, or lacks what its platform demands.",
+        "Add what the message names.",
+    ),
+    Code.POST_EXPIRED: Documentation(
+        "A post could not be published within its grace, and its policy is to expire.",
+        "Reschedule the post if it is still wanted.",
+    ),
+    Code.POST_MEDIA_ADDRESS_REFUSED: Documentation(
+        "A media address is not plain https to a public host.",
+        "Put the file where everybody can fetch it by https, and send that address.",
+    ),
+    Code.POST_MEDIA_INVALID: Documentation(
+        "A picture or video breaks a rule of the platform: number, kind, format, size or shape.",
+        "Change the media as the message says; nothing is cut or converted.",
+    ),
+    Code.POST_NOT_FOUND: Documentation(
+        "No post of that id is known to this tenant.",
+        "Check the id and the tenant.",
+    ),
+    Code.POST_OPTION_INVALID: Documentation(
+        "An option of the post is unknown to its platform, or has a value that it does not take.",
+        "Correct the option that the message names; docs/platforms.md lists them.",
+    ),
+    Code.POST_PLATFORM_ERROR: Documentation(
+        "The platform refuses the post, and would each time.",
+        "See the platform's code in the message, correct the post, and schedule it anew.",
+    ),
+    Code.POST_STATE_INVALID: Documentation(
+        "The post is in a state in which this can't be done.",
+        "See its state: penstock posts show ID; docs/posts.md tells what can be done in each.",
+    ),
+    Code.POST_TEXT_INVALID: Documentation(
+        "A text has too many hashtags or mentions, or characters that its platform does not take.",
+        "Change the text as the message says; nothing is cut.",
+    ),
+    Code.POST_TEXT_TOO_LONG: Documentation(
+        "A text is longer than its platform takes.",
+        "Shorten the text; nothing is cut.",
+    ),
+    Code.POST_TOO_LATE: Documentation(
+        "The post is being published, or was: nothing about that can be changed any more.",
+        "See what became of it: penstock posts show ID.",
+    ),
+    Code.POST_UNKNOWN_OUTCOME: Documentation(
+        "Whether the post is live could not be found out, so it is not published again on a guess.",
+        "Look at the account, then say that it is live, or have it published again.",
     ),
     Code.QUEUE_LAYOUT_NEWER: Documentation(
         "A queue in Redis has the layout of a later release.",
@@ -307,11 +499,35 @@ CATALOGUE: Mapping[Code, Documentation] = {
         "A limit of calls in a time was reached, ours or another side's.",
         "Nothing: the job runs when the limit allows it, and no attempt is spent. Raise the limit if that is too late.",
     ),
+    Code.REQUEST_BODY_TOO_LARGE: Documentation(
+        "A request's body is longer than this address takes.",
+        "Send less at once.",
+    ),
     Code.REQUEST_FILE_INVALID: Documentation(
         "A file can't be read as what it should be; the message names the line.",
         "Correct the line; nothing of the file was sent.",
     ),
     Code.REQUEST_FILE_NOT_FOUND: Documentation("There is no such file.", "Check the path."),
+    Code.REQUEST_FILTER_INVALID: Documentation(
+        "A filter or cursor of a list is not of the form that it takes.",
+        "Correct the parameter that the message names.",
+    ),
+    Code.REQUEST_HOST_UNKNOWN: Documentation(
+        "A request names a host that this server does not stand for, as a page of another site would.",
+        "Use 127.0.0.1 or localhost, or name the host in PENSTOCK_SIDECAR_HOSTS.",
+    ),
+    Code.REQUEST_INVALID: Documentation(
+        "A request's body or parameters are not of the form that this address takes.",
+        "Correct what the message names; /api/v1/openapi.json describes each address.",
+    ),
+    Code.REQUEST_METHOD_NOT_ALLOWED: Documentation(
+        "This address takes another method.",
+        "Use the method that the header Allow names.",
+    ),
+    Code.REQUEST_NOT_FOUND: Documentation(
+        "There is nothing at this address.",
+        "Check the address; /api/v1/openapi.json lists all.",
+    ),
     Code.REQUEST_TENANT_INVALID: Documentation(
         "A tenant is not 1 to 200 letters, digits, dots, underscores or hyphens.",
         "Choose a name of these characters.",

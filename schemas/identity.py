@@ -20,7 +20,19 @@ def job_id(tenant: str, kind: str, idempotency_key: str) -> uuid.UUID:
 
     The first 16 bytes of SHA-256 of the root's 16 bytes and the name, with the bits of version and variant set.
     """
-    digest = hashlib.sha256(ROOT.bytes + f"job/{tenant}/{kind}/{idempotency_key}".encode()).digest()
+    return _of_name(f"job/{tenant}/{kind}/{idempotency_key}")
+
+
+def dead_id(queue: str, queue_job_id: str, died_at_ms: int) -> uuid.UUID:
+    """The id of one death of one job: its dead letter's, however often it is archived.
+
+    Made as a job's id is. `died_at_ms` is by Redis's clock, in milliseconds since 1970.
+    """
+    return _of_name(f"dead/{queue}/{queue_job_id}/{died_at_ms}")
+
+
+def _of_name(name: str) -> uuid.UUID:
+    digest = hashlib.sha256(ROOT.bytes + name.encode(errors="surrogatepass")).digest()
     head, tail = int.from_bytes(digest[:8]) & ~0xF000 | 0x8000, int.from_bytes(digest[8:16]) & (1 << 62) - 1 | 1 << 63
     return uuid.UUID(int=head << 64 | tail)
 

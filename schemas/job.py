@@ -35,6 +35,9 @@ class Payload(BaseModel):
     conflict_code: ClassVar[Code] = Code.JOB_CONFLICT
     #: Jobs that must not be late: once ready (enqueued, due, tried again) they go before those that are not urgent.
     urgent: ClassVar[bool] = False
+    #: What jobs of this kind are about, and the path in the payload that names it: `{"form": "form_id"}`. Subjects are
+    #: form, account and platform; dead letters are filtered and counted by them.
+    subjects: ClassVar[Mapping[str, str]] = {}
 
     def __init_subclass__(cls, *, kind: str = "", queue: Queue | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -53,6 +56,22 @@ class Payload(BaseModel):
         """
         body = compact_json(self.model_dump(mode="json", exclude_none=True))
         return encoded_payload(type(self), body, self.idempotency_key(), limits)
+
+    @classmethod
+    def upcast(cls, version: int, data: dict[str, Any]) -> dict[str, Any]:
+        """The payload `data` of an earlier version, in the shape of the present one.
+
+        A kind whose shape has changed overrides it, so that an old dead letter can be edited and requeued.
+
+        Raises:
+            InvalidInputError: `JOB_PAYLOAD_INVALID` where nothing leads from that version to this one.
+        """
+        if version == cls.payload_version:
+            return data
+        raise InvalidInputError(
+            Code.JOB_PAYLOAD_INVALID,
+            f"nothing leads from version {version} of {cls.kind!r} to version {cls.payload_version}",
+        )
 
     def idempotency_key(self) -> str | None:
         """What makes two payloads the same job; None where each enqueue is a job of its own."""

@@ -11,6 +11,7 @@ from penstock.schemas.errors import Code, InvalidInputError
 from penstock.schemas.job import EncodedPayload, Payload, encoded_payload
 from penstock.schemas.limits import Limits
 from penstock.schemas.names import Name, Queue
+from penstock.schemas.sensitive import Sensitive
 
 
 class Submission(BaseModel):
@@ -21,7 +22,9 @@ class Submission(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    answers: dict[str, Any] = Field(description="question id -> answer; docs/answers.md tells what each type accepts")
+    answers: Annotated[dict[str, Any], Sensitive()] = Field(
+        description="question id -> answer; docs/answers.md tells what each type accepts"
+    )
     id: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
         default=None,
         description="a UUID, or any other text of the producer's; derived from the position if absent",
@@ -39,6 +42,7 @@ class WriteSubmissionBatch(Payload, kind="submission_batch.write", queue=Queue.S
     """Check each row by the form's rules, store the good ones, keep the rest as rejections: once."""
 
     conflict_code: ClassVar[Code] = Code.BATCH_CONFLICT
+    subjects: ClassVar[Mapping[str, str]] = {"form": "form_id"}
 
     form_id: Name
     batch_id: Name = Field(description="with the tenant, the batch's identity: the same id is the same work")

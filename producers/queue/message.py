@@ -6,6 +6,7 @@ from uuid import UUID
 
 from penstock.producers.queue.compression import compress
 from penstock.producers.queue.enqueueing import NewJob
+from penstock.producers.tracing import NO_CAUSE, Cause
 from penstock.schemas.envelope import EnvelopeHeader, encode_envelope
 from penstock.schemas.job import EncodedPayload
 
@@ -18,6 +19,7 @@ def encode_job(
     *,
     keep: timedelta,
     due: datetime | timedelta | None = None,
+    cause: Cause = NO_CAUSE,
 ) -> NewJob:
     """Make the job of a payload."""
     wire, encoding = compress(payload.body)
@@ -29,6 +31,9 @@ def encode_job(
         enqueued_at=enqueued_at.astimezone(UTC),
         payload_version=payload.payload_version,
         encoding=encoding,
+        idempotency_key=payload.idempotency_key,
+        trace=cause.trace,
+        request_id=cause.request_id,
     )
     return NewJob(
         job_id=job_id,

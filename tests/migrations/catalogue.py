@@ -9,12 +9,13 @@ _QUERIES = {
                pg_get_expr(c.relpartbound, c.oid), pg_get_partkeydef(c.oid)
           FROM pg_class c WHERE c.relnamespace = 'penstock'::regnamespace""",
     "columns": """
-        SELECT c.relname, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,
+        SELECT c.relname, row_number() OVER (PARTITION BY c.oid ORDER BY a.attnum), a.attname,
+               format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,
                array(SELECT item::text FROM unnest(a.attacl) AS item ORDER BY 1),
                pg_get_expr(d.adbin, d.adrelid), col_description(c.oid, a.attnum)
           FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
           LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
-         WHERE c.relnamespace = 'penstock'::regnamespace AND a.attnum > 0""",
+         WHERE c.relnamespace = 'penstock'::regnamespace AND a.attnum > 0 AND NOT a.attisdropped""",
     "constraints": """
         SELECT conname, conrelid::regclass::text, convalidated, pg_get_constraintdef(oid)
           FROM pg_constraint WHERE connamespace = 'penstock'::regnamespace""",

@@ -1,0 +1,11 @@
+DROP FUNCTION penstock.delete_resolved_letters(timestamptz, integer);
+DROP VIEW penstock.dead_letter_facts;
+DROP TABLE penstock.dead_letters;
+DROP FUNCTION penstock.count_dead_letters();
+DROP FUNCTION penstock.guard_dead_letter();
+DROP TABLE penstock.dead_letter_group_hours;
+DROP TABLE penstock.dead_letter_group_subjects;
+DROP TABLE penstock.dead_letter_groups;
+DROP INDEX penstock.operator_actions_actor_idx;
+DROP INDEX penstock.operator_actions_action_idx;
+DROP INDEX penstock.operator_actions_target_idx;

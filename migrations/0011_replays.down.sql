@@ -1,0 +1,2 @@
+DROP TABLE penstock.replay_items;
+DROP TABLE penstock.replays;

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 from penstock.schemas.encoding import compact_json
 from penstock.schemas.errors import Code, InvalidInputError
+from penstock.schemas.text import is_storable
 
 #: U+0000 as JSON escapes it, and not the same six characters after an escaped backslash.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -80,5 +81,12 @@ def _storable(found: Any) -> Any:
 def audit_entry(
     actor: str, action: str, target: str, reason: str, details: Mapping[str, Any] | None = None
 ) -> OperatorAction:
-    """What an operator does now, with an id of its own."""
+    """What an operator does now, with an id of its own.
+
+    Raises:
+        InvalidInputError: `REQUEST_USAGE` where PostgreSQL can't store a text: what can't be recorded is not done.
+    """
+    for name, text in (("name", actor), ("target", target), ("reason", reason)):
+        if not is_storable(text):
+            raise InvalidInputError(Code.REQUEST_USAGE, f"the {name} has U+0000 or an unpaired surrogate")
     return OperatorAction(uuid4(), datetime.now(UTC), actor, action, target, reason, dict(details or {}))

@@ -43,6 +43,8 @@ class QueueCounts:
         next_due: when the next scheduled job becomes ready.
         ready_by_tenant: of the 100 tenants with the most ready jobs.
         layout: of the queue's keys; 0 where nothing was ever enqueued.
+        unarchived: of the dead ones, those that only Redis has; the others wait for an operator in PostgreSQL.
+        archived: jobs since the queue began whose dead letters went to PostgreSQL, whatever became of them there.
     """
 
     queue: str
@@ -61,6 +63,8 @@ class QueueCounts:
     next_due: datetime | None
     layout: int
     ready_by_tenant: dict[str, int] = field(default_factory=dict)
+    unarchived: int = 0
+    archived: int = 0
 
     @property
     def waiting(self) -> int:
@@ -70,8 +74,8 @@ class QueueCounts:
     @property
     def unaccounted(self) -> int:
         """Jobs that were accepted and are nowhere; below 0 where more are there than were accepted. Always 0."""
-        gone = self.done + self.purged + self.discarded
-        return self.accepted - gone - self.waiting - self.dead
+        gone = self.done + self.purged + self.discarded + self.archived
+        return self.accepted - gone - self.waiting - self.unarchived
 
     def as_dict(self) -> dict[str, Any]:
         """The counts as commands and endpoints show them."""
@@ -87,6 +91,8 @@ class QueueCounts:
             "done": self.done,
             "purged": self.purged,
             "discarded": self.discarded,
+            "archived": self.archived,
+            "unarchived": self.unarchived,
             "unaccounted": self.unaccounted,
             "workers": self.workers,
             "oldest_ready_seconds": None if age is None else round(age.total_seconds(), 3),
@@ -101,14 +107,16 @@ def parse_counts(queue: str, answer: Any) -> QueueCounts:
     (layout, accepted, done, purged, discarded, ready, scheduled, leased, parked, dead, workers, paused, *times), by = (
         answer
     )
-    oldest, next_due, now = times
+    oldest, next_due, now, archived, open_letters = times
     return QueueCounts(
         queue=queue,
         ready=ready,
         scheduled=scheduled,
         leased=leased,
         parked=parked,
-        dead=dead,
+        dead=dead + open_letters,
+        unarchived=dead,
+        archived=archived,
         accepted=accepted,
         done=done,
         purged=purged,

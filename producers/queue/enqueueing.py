@@ -32,6 +32,8 @@ class NewJob:
         keep: how long the job is known after it is done.
         due: when it becomes ready: an instant (aware), or a time from when Redis has it; None for at once.
         urgent: once it is ready it goes before the jobs that are not, as often as these leave it half of the room.
+        revives: the death whose dead letter this is a new life of: where the job is dead by that one or an earlier
+            one, it runs again, with this content; in any other state it is known, and nothing happens.
     """
 
     job_id: UUID
@@ -42,6 +44,7 @@ class NewJob:
     keep: timedelta
     due: datetime | timedelta | None = None
     urgent: bool = False
+    revives: datetime | None = None
 
 
 class Offer(StrEnum):
@@ -90,7 +93,8 @@ class Enqueuer:
         """Offer jobs to a queue, in order; when this returns, Redis has them (and the replicas that were asked for).
 
         One round trip for each 1,000 jobs or 16 MiB. A conflict is told of the job that it concerns, and the others
-        are enqueued. A known job whose state is in `revive` (of DEAD and DONE) gets a new life.
+        are enqueued. A known job whose state is in `revive` (of DEAD and DONE) gets a new life; of one that tells
+        what it `revives` that decides.
 
         Raises:
             UnavailableError: `QUEUE_UNAVAILABLE`; `QUEUE_NOT_CONFIRMED` where Redis has the jobs and too few replicas
@@ -120,6 +124,7 @@ class Enqueuer:
                 job.keep // _MILLISECOND,
                 _due(job.due),
                 "1" if job.urgent else "",
+                "" if job.revives is None else (job.revives - _EPOCH) // _MILLISECOND,
                 job.message,
             )
         if not self._replica_acks:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from penstock.producers.queue.counts import parse_pause
 from penstock.producers.queue.instants import instant, instant_text
-from penstock.producers.queue.locating import Place, parse_places, texts
+from penstock.producers.queue.locating import ARCHIVED, Place, parse_places, texts
 from penstock.producers.queue.records import JobState
 from penstock.schemas.errors import CATALOGUE, Code
 
@@ -45,6 +45,7 @@ class JobView:
         blocked_by: what it waits for; `paused:<queue>` where that is an operator, and of a ready job the dependency
             (`storage`) whose outage holds every worker up.
         code, message, remedy: of the last failure.
+        archived: it is dead, and PostgreSQL has its dead letter, with the history too.
     """
 
     job_id: UUID
@@ -70,6 +71,7 @@ class JobView:
     code: str | None
     message: str | None
     history: list[dict[str, Any]]
+    archived: bool = False
 
     @property
     def remedy(self) -> str | None:
@@ -98,6 +100,8 @@ def parse_view(job_id: UUID, queue: str, answer: Any) -> JobView | None:
     state = known["state"]
     if state is None:
         return None
+    archived = state == ARCHIVED
+    state = str(JobState.DEAD) if archived else state
     paused, ahead, park, next_release, *worker, held_up = around
     standing = parse_places(places)
     return JobView(
@@ -124,6 +128,7 @@ def parse_view(job_id: UUID, queue: str, answer: Any) -> JobView | None:
         code=known["code"],
         message=known["told"],
         history=_history(known["history"]),
+        archived=archived,
     )
 
 

@@ -9,6 +9,8 @@ from penstock.producers.queue.records import JobState
 #: `urgent` those that must not be late.
 READY, LEASED, PARKED = "ready:", "leased:", "parked:"
 ALONE, URGENT, SCHEDULED, DEAD = "alone", "urgent", "scheduled", "dead"
+#: What steps call the state of a dead job whose letter PostgreSQL has: it stands nowhere in its queue.
+ARCHIVED = "archived"
 #: Where ready jobs of all tenants stand.
 LANES = (ALONE, URGENT)
 
@@ -44,7 +46,7 @@ class Located:
 
 
 def expected_place(state: str | None, tenant: str, lease: str, park: str) -> str | None:
-    """The place that a record names; None where its job is done, or there is no record."""
+    """The place that a record names; None where its job is done or archived, or there is no record."""
     if state == JobState.READY:
         return READY + tenant
     if state == JobState.LEASED:

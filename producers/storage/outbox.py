@@ -107,7 +107,11 @@ def _id_of(row: tuple[Any, ...] | None) -> UUID:
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """A job in the outbox. `queue` is None where its kind is to tell; `run_at` is None for at once."""
+    """A job in the outbox.
+
+    `queue` is None where its kind is to tell; `run_at` is None for at once. `revives` is the death from which an
+    operator called the job back; None for one that a producer enqueued.
+    """
 
     id: int
     job_id: UUID
@@ -119,6 +123,7 @@ class OutboxRow:
     idempotency_key: str | None
     run_at: datetime | None
     created_at: datetime
+    revives: datetime | None = None
 
 
 class Waiting(StrEnum):
@@ -138,7 +143,8 @@ _WHICH = {
     Waiting.HELD: "checked_at < now() - %(span)s ORDER BY checked_at",
 }
 OUTBOX_COLUMNS = (
-    "o.id, o.job_id, o.kind, o.queue, o.tenant, o.payload_version, o.payload, o.idempotency_key, o.run_at, o.created_at"
+    "o.id, o.job_id, o.kind, o.queue, o.tenant, o.payload_version, o.payload, o.idempotency_key, o.run_at,"
+    " o.created_at, o.revives"
 )
 
 # How large a payload is stands beside it, so those that are too much for this round are not read.

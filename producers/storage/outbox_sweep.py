@@ -37,6 +37,33 @@ def claim_relayed(connection: psycopg.Connection, state: str, age: timedelta, li
         return cursor.execute(_CLAIM, (state, age, limit)).fetchall()
 
 
+_CLAIM_UNREVIVED = """
+SELECT id, job_id, kind, queue, state, last_code, octet_length(payload) AS payload_bytes FROM penstock.outbox
+ WHERE state IN ('dead', 'conflict') AND revives IS NOT NULL AND relayed_at IS NULL AND checked_at < now() - %s
+ ORDER BY checked_at LIMIT %s FOR UPDATE SKIP LOCKED
+"""
+
+
+def claim_unrevived(connection: psycopg.Connection, age: timedelta, limit: int) -> list[RelayedRow]:
+    """Lock rows of jobs that were called back from the dead, and offered by a release that does not know of that."""
+    with connection.cursor(row_factory=class_row(RelayedRow)) as cursor:
+        return cursor.execute(_CLAIM_UNREVIVED, (age, limit)).fetchall()
+
+
+def find_lettered(connection: psycopg.Connection, job_ids: Sequence[UUID]) -> set[UUID]:
+    """Those of the jobs whose latest death is archived, and from which nobody called them back."""
+    found = connection.execute(
+        """
+        SELECT job_id FROM (
+            SELECT DISTINCT ON (job_id) job_id, state FROM penstock.dead_letters
+             WHERE job_id = ANY(%s) ORDER BY job_id, died_at DESC
+        ) AS latest WHERE state <> 'requeued'
+        """,
+        (list(job_ids),),
+    )
+    return {job_id for (job_id,) in found}
+
+
 def find_effects(connection: psycopg.Connection, job_ids: Sequence[UUID]) -> set[UUID]:
     """Those of the jobs whose effects are committed."""
     found = connection.execute("SELECT job_id FROM penstock.effects WHERE job_id = ANY(%s)", (list(job_ids),))

@@ -30,6 +30,7 @@ def test_a_job_is_in_redis_when_the_call_returns(producer: Producer, client: Any
     assert waiting(client, prefix) == [str(told.job_id)]
     header, payload = envelope(client, prefix, told.job_id)
     assert (header["tenant"], header["enqueued_at"]) == ("acme", "2026-11-21T09:00:00Z")
+    assert header["idempotency_key"] == "b"
     assert payload == {
         "form_id": "f",
         "batch_id": "b",

@@ -3,21 +3,26 @@ is refused.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from importlib import resources
+from uuid import UUID
 
 import pytest
 import redis
 
+from penstock.producers.queue.enqueueing import Offer
 from penstock.producers.queue.inspection import QueueInspector
 from penstock.producers.queue.records import JobRecords, JobState
-from penstock.producers.queue.scripts import script
+from penstock.producers.queue.scripts import Scripts, script
+from penstock.producers.queue.tallies import Tallies
 from penstock.workers.broker.leases import Leases, Verb, new_boot_id
+from penstock.workers.dead_letters.unarchived import Unarchived
 from penstock.workers.protection.changes import announce_change
 from penstock.workers.protection.waking import wake_held
 from penstock.workers.queues.control import QueueControl
 from penstock.workers.reconcile.reconciliation import Reconciliation
-from tests.queue_kit import QueueKit
+from tests.queue_kit import QueueKit, new_job
 from tests.recovery.servers import OwnValkey
 
 PRELUDE = "prelude"
@@ -46,6 +51,7 @@ def live(kit: QueueKit) -> None:
     made = kit.one_of_each()
     inspector = QueueInspector(kit.client, kit.namespace)
     assert inspector.counts(kit.queue).unaccounted == 0
+    assert Tallies(kit.client, kit.namespace).runnable(kit.queue, timedelta(seconds=1)).leased == 1
     assert inspector.find(made["parked"]) is not None
     assert inspector.locate(kit.queue, str(made["dead"]), twice=True)
     for state in (JobState.READY, JobState.SCHEDULED, JobState.LEASED, JobState.PARKED, JobState.DEAD):
@@ -86,7 +92,22 @@ def operate(kit: QueueKit) -> None:
     assert wake_held(kit.client, kit.namespace, lambda blocked_by: blocked_by == "limit:k") == 1
 
 
-@pytest.mark.parametrize("way", [live, recover, operate])
+def archive(kit: QueueKit) -> None:
+    """A dead letter goes to PostgreSQL, and its job is called back from there."""
+    kit.one_of_each()
+    unarchived = Unarchived(kit.client, kit.namespace)
+    deaths = [death for death in unarchived.read(unarchived.oldest(kit.queue, 10, lambda _: False), 1_000) if death]
+    assert unarchived.let_go(kit.queue, deaths, (1, unarchived.archived(kit.queue))) == 1
+    digest = kit.client.hget(kit.keys.job(deaths[0].member.decode()), "digest")
+    job = replace(new_job(), job_id=UUID(deaths[0].member.decode()), digest=digest.decode())
+    (told,) = kit.enqueuer.enqueue(kit.queue, [job], revive=[JobState.DEAD])
+    assert told.offer is Offer.REVIVED
+    revived = kit.client.hgetall(kit.keys.key("revived"))
+    noted = [part for pair in revived.items() for part in pair]
+    assert Scripts(kit.client).run("revived", kit.keys, *noted) == len(revived) == 1
+
+
+@pytest.mark.parametrize("way", [live, recover, operate, archive])
 def test_a_way_of_jobs_keeps_to_its_slot(kit: QueueKit, way: Callable[[QueueKit], None]) -> None:
     way(kit)
     assert QueueInspector(kit.client, kit.namespace).counts(kit.queue).unaccounted == 0
@@ -95,7 +116,7 @@ def test_a_way_of_jobs_keeps_to_its_slot(kit: QueueKit, way: Callable[[QueueKit]
 def test_no_step_was_left_out(kit: QueueKit) -> None:
     """The node itself tells which scripts it has run: a new step must be driven by one of the ways above."""
     kit.client.script_flush()
-    for way in (live, recover, operate):
+    for way in (live, recover, operate, archive):
         kit.client.flushall()
         way(kit)
     run = kit.client.script_exists(*(script(name).sha for name in NAMES))

@@ -39,6 +39,7 @@ def test_a_small_message_is_two_lines_of_json() -> None:
         "tenant": "acme",
         "enqueued_at": "2026-11-21T08:30:00Z",
         "payload_version": 1,
+        "idempotency_key": "b",
         "state": {},
     }
 

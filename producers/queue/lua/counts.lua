@@ -4,7 +4,8 @@
 --
 -- ARGV: tenants to name at the most (those with the most ready jobs)
 -- Answer: {layout, accepted, done, purged, discarded, ready, scheduled, leased, parked, dead, workers, paused (JSON or
---         nil), since when the job that is ready longest is ready (ms or nil), next due time (ms or nil), now (ms)},
+--         nil), since when the job that is ready longest is ready (ms or nil), next due time (ms or nil), now (ms),
+--         archived, dead letters in PostgreSQL that wait for an operator},
 --         {tenant, ready jobs, ...}
 local named = tonumber(ARGV[1])
 local sizes, ready, oldest = {}, redis.call('LLEN', key('alone')) + redis.call('LLEN', key('urgent')), nil
@@ -46,9 +47,12 @@ local function largest()
 end
 
 count_ready()
-local told = redis.call('HMGET', meta, 'accepted', 'done', 'purged', 'discarded', 'paused')
+local told = redis.call('HMGET', meta, 'accepted', 'done', 'purged', 'discarded', 'paused', 'archived', 'dead_archived')
+local archived = tonumber(told[6] or '0')
 local counts = {tonumber(layout or '0')}
 for place = 1, 4 do counts[#counts + 1] = tonumber(told[place] or '0') end
+-- Earlier releases know of no archive, and take what went there for discarded.
+counts[5] = counts[5] - archived
 counts[#counts + 1] = ready
 counts[#counts + 1] = redis.call('ZCARD', key('scheduled'))
 counts[#counts + 1] = sum('leased:', redis.call('ZRANGE', key('workers'), 0, -1))
@@ -60,4 +64,6 @@ counts[#counts + 1] = told[5]
 counts[#counts + 1] = oldest or false
 counts[#counts + 1] = redis.call('ZRANGE', key('scheduled'), 0, 0, 'WITHSCORES')[2] or false
 counts[#counts + 1] = now
+counts[#counts + 1] = archived
+counts[#counts + 1] = tonumber(told[7] or '0')
 return {counts, largest()}

@@ -84,7 +84,7 @@ local function take_turns(taken, limit)
 end
 
 local function take()
-  local taken, places = {}, {}
+  local taken, places, waited = {}, {}, 0
   take_suspect(taken)
   local limit = #taken + math.min(wanted - #taken, fair_share())
   take_urgent(taken, urgent_part(limit - #taken))
@@ -96,9 +96,14 @@ local function take()
     local ready_at = redis.call('HGET', job_key(id), 'changed_at')
     if ready_at then
       redis.call('HSET', job_key(id), 'state', 'leased', 'lease', token, 'ready_at', ready_at, 'changed_at', now)
+      waited = waited + math.max(0, now - tonumber(ready_at))
     end
   end
   in_chunks(places, function(...) redis.call('ZADD', leased, ...) end)
+  if #taken > 0 then
+    redis.call('HINCRBY', meta, 'leased_total', #taken)
+    redis.call('HINCRBY', meta, 'waited_ms', waited)
+  end
   return taken
 end
 

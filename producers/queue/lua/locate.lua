@@ -3,7 +3,7 @@
 --
 -- ARGV: id, look (0: where it stands; 1: also what stands before it and around it; 2: as 0, and whether a list has it
 --       twice, for which the whole list is read), then further places to look into (as suffixes of keys)
--- Answer: {now (ms), 1 where the message is there, state, kind, tenant, changed_at, lease, park, then with look 1:
+-- Answer: {now (ms), 1 where the message is there, state (`archived` for a dead one whose letter PostgreSQL has), kind, tenant, changed_at, lease, park, then with look 1:
 --         accepted_at, due, attempts, recoveries, cause, crashes, postpones, postponed_at, parked_at, code, told,
 --         blocked_by, history, died_at},
 --         {for each place: suffix, jobs before it there, 1 where the place is listed (the tenant in the rotation,
@@ -13,6 +13,7 @@
 --         what every worker is held up by, where the job is ready}   (nil for what is not)
 local id, look = ARGV[1], tonumber(ARGV[2])
 local record = redis.call('HMGET', job_key(id), 'state', 'kind', 'tenant', 'changed_at', 'lease', 'park')
+record[1] = standing_of(id)
 local state, tenant, lease, park = record[1], record[3] or '', record[5] or '', record[6] or ''
 -- The token of a lease is the worker's boot id and the number of its request.
 local boot = string.match(lease, '^(.*)/[^/]*$') or ''
@@ -138,5 +139,6 @@ for field = 1, 6 do fields[2 + field] = record[field] end
 if look ~= 1 then return {fields, places} end
 local more = redis.call('HMGET', job_key(id), 'accepted_at', 'due', 'attempts', 'recoveries', 'cause', 'crashes',
   'postpones', 'postponed_at', 'parked_at', 'code', 'told', 'blocked_by', 'history', 'died_at')
+more[13] = history_of(id)
 for field = 1, 14 do fields[8 + field] = more[field] end
 return {fields, places, surroundings(places)}

@@ -102,19 +102,46 @@ local function release_parked(park, limit)
   return #ids
 end
 
--- Add an entry (a JSON object) to a job's history (a JSON list of them). A job that goes round for ever must not grow.
+-- Add an entry (a JSON object) to a job's history (a JSON list of them). A job that goes round for ever must not grow:
+-- of what comes after so many bytes the latest entry is kept, and how many there were.
 local function add_history(id, entry)
   local history = redis.call('HGET', job_key(id), 'history')
   if not history then
     redis.call('HSET', job_key(id), 'history', '[' .. entry .. ']')
   elseif #history < 262144 then
     redis.call('HSET', job_key(id), 'history', string.sub(history, 1, -2) .. ',' .. entry .. ']')
+  else
+    redis.call('HSET', job_key(id), 'latest', entry)
+    redis.call('HINCRBY', job_key(id), 'beyond', 1)
   end
 end
 
--- End a job as a dead letter. It never expires.
+-- The history as a whole; where entries were left out, one tells how many.
+local function history_of(id)
+  local told = redis.call('HMGET', job_key(id), 'history', 'latest', 'beyond')
+  if not told[1] or not told[2] then return told[1] end
+  local left_out = ',{"outcome":"left out","entries":' .. (tonumber(told[3]) - 1) .. '},'
+  return string.sub(told[1], 1, -2) .. left_out .. told[2] .. ']'
+end
+
+-- A job is archived while PostgreSQL has its dead letter; `archived` then names the death: an earlier release, which does
+-- not know the field, may have given the job a new life.
+local function is_archived(state, died_at, archived)
+  return state == 'dead' and archived and archived == died_at
+end
+
+-- Where the record of a job says that it is: its state, or `archived`.
+local function standing_of(id)
+  local told = redis.call('HMGET', job_key(id), 'state', 'died_at', 'archived')
+  return is_archived(told[1], told[2], told[3]) and 'archived' or told[1]
+end
+
+-- End a job as a dead letter. It never expires. Each death is later than the one before, also where the clock of a
+-- server that took over is behind: deaths are told apart by their times.
 local function bury(id, code, told)
-  redis.call('HSET', job_key(id), 'state', 'dead', 'code', code, 'told', told, 'died_at', now, 'changed_at', now)
-  redis.call('HDEL', job_key(id), 'blocked_by')
-  redis.call('ZADD', key('dead'), now, id)
+  local died_at = math.max(now, tonumber(redis.call('HGET', job_key(id), 'died_before') or '0') + 1)
+  redis.call('HSET', job_key(id), 'state', 'dead', 'code', code, 'told', told, 'died_at', died_at, 'changed_at', now)
+  redis.call('HDEL', job_key(id), 'blocked_by', 'archived')
+  redis.call('ZADD', key('dead'), died_at, id)
+  redis.call('HINCRBY', meta, 'died', 1)
 end

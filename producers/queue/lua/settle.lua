@@ -12,6 +12,7 @@
 --   park      until its key is released, no attempt spent      {key, blocked_by, offer?, limit?}
 --   (delay, offer and limit in ms; entry is JSON within JSON, which the history takes as it is. What follows the JSON
 --   after a newline replaces the job's message.)
+--       and at last, where it is known, the milliseconds that threads were at work on all of these
 -- Answer: for each job 1, or 0 where the lease was lost before (its jobs are somebody else's now)
 local boot = ARGV[1]
 local leased, worker = key('leased:' .. boot), key('worker:' .. boot)
@@ -42,6 +43,14 @@ end
 local function tell(id, detail)
   if detail.code then redis.call('HSET', job_key(id), 'code', detail.code, 'told', detail.told or '') end
   if detail.entry then add_history(id, detail.entry) end
+end
+
+-- What trends are made of: how often each outcome was, all jobs of the call together.
+local COUNTED = {retry = 'retried', postpone = 'postponed', park = 'postponed'}
+local counted = {busy_ms = (#ARGV - 1) % 4 == 1 and math.floor(tonumber(ARGV[#ARGV])) or nil}
+local function count(verb)
+  local name = COUNTED[verb]
+  if name then counted[name] = (counted[name] or 0) + 1 end
 end
 
 local verbs = {}
@@ -108,10 +117,11 @@ local function settle(id, token, verb, detail)
   local ends = string.find(detail, '\n', 1, true)
   if ends then redis.call('HSET', job_key(id), 'message', string.sub(detail, ends + 1)) end
   verbs[verb](id, cjson.decode(string.sub(detail, 1, (ends or 0) - 1)))
+  count(verb)
   return 1
 end
 
-for i = 2, #ARGV, 4 do
+for i = 2, #ARGV - 3, 4 do
   answer[#answer + 1] = settle(unpack(ARGV, i, i + 3))
 end
 -- The last one goes to the head first, so that they stand there in the order in which they were leased.
@@ -120,4 +130,7 @@ for i = #released, 1, -1 do
 end
 if freed[1] then wake() end
 if done > 0 then redis.call('HINCRBY', meta, 'done', done) end
+for name, more in pairs(counted) do
+  if more > 0 then redis.call('HINCRBY', meta, name, more) end
+end
 return answer

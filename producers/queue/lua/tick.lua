@@ -5,12 +5,12 @@
 -- ARGV: boot id ('' for one that leases nothing), lease (ms), stopping (1 | 0), poison limit, grace (ms),
 --       what holds this boot up ('' or none: nothing, it takes jobs)
 -- Answer: jobs that this boot holds, recovered, buried as poison, promoted, released,
---         ms until the next scheduled job is due (-1: none), how often changes were announced, then park keys that
---         wait for an offer
+--         ms until the next scheduled job is due (-1: none), how often changes were announced, kinds of the jobs
+--         buried, then park keys that wait for an offer
 -- Moves: leased -> ready or dead (recovery), scheduled -> ready, parked -> ready
 local boot, lease, stopping = ARGV[1], tonumber(ARGV[2]), ARGV[3] == '1'
 local poison_limit, grace = tonumber(ARGV[4]), tonumber(ARGV[5])
-local recovered, buried = 0, 0
+local recovered, buried, buried_kinds = 0, 0, {}
 
 -- Nobody ticked for long: Redis was away, and the fleet's silence says nothing of the fleet. It gets time to pulse.
 local function mind_outage()
@@ -20,7 +20,7 @@ local function mind_outage()
   return now >= tonumber(redis.call('HGET', meta, 'grace_until') or '0')
 end
 
-local function recover_job(id, dead, interrupted)
+local function recover_job(id, dead, interrupted, who)
   local job = redis.call('HMGET', job_key(id), 'lease', 'started', 'tenant', 'kind')
   if not job[3] then return end
   redis.call('HDEL', job_key(id), 'lease', 'started')
@@ -28,13 +28,15 @@ local function recover_job(id, dead, interrupted)
   local started = job[2] and job[2] == job[1]
   local cause = interrupted and 'the worker was stopped' or 'the worker was lost'
   redis.call('HSET', job_key(id), 'state', 'ready', 'cause', cause, 'changed_at', now)
-  add_history(id, cjson.encode({at = now, outcome = 'recovered', cause = cause, worker = dead, started = started}))
+  add_history(id, cjson.encode({at = now, outcome = 'recovered', cause = cause, worker = dead, started = started,
+    host = who[1] or nil, pid = tonumber(who[2]), release = who[3] or nil}))
   recovered = recovered + 1
   if interrupted then
     push_head(job[3], id)
   elseif started and redis.call('HINCRBY', job_key(id), 'crashes', 1) >= poison_limit then
     bury(id, 'JOB_POISON', 'the job was running each time its worker died, ' .. poison_limit .. ' time(s)')
     buried = buried + 1
+    buried_kinds[buried] = job[4] or ''
   else
     redis.call('RPUSH', key('alone'), id)
   end
@@ -51,7 +53,8 @@ local function recover(dead, limit)
   else
     ids = redis.call('ZRANGE', leased, 0, limit - 1)
   end
-  for _, id in ipairs(ids) do recover_job(id, dead, interrupted) end
+  local who = redis.call('HMGET', worker, 'host', 'pid', 'release')
+  for _, id in ipairs(ids) do recover_job(id, dead, interrupted, who) end
   in_chunks(ids, function(...) redis.call('ZREM', leased, ...) end)
   if redis.call('EXISTS', leased) == 0 then
     redis.call('ZREM', key('workers'), dead)
@@ -119,6 +122,6 @@ if mind_outage() then recover_lost() end
 local promoted = promote(2000)
 local released = release_due()
 local answer = {redis.call('ZCARD', key('leased:' .. boot)), recovered, buried, promoted, released, next_due(),
-  tonumber(redis.call('HGET', meta, 'changes') or '0')}
+  tonumber(redis.call('HGET', meta, 'changes') or '0'), buried_kinds}
 for _, park in ipairs(redis.call('ZRANGE', key('releases'), 0, 49)) do answer[#answer + 1] = park end
 return answer

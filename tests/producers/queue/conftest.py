@@ -126,10 +126,11 @@ class Bench:
         return {name.decode(): value.decode() for name, value in self.client.hgetall(self.keys.job(job_id)).items()}
 
     def counts(self) -> dict[str, int]:
-        """The counts that are not 0."""
+        """The counts that are not 0; `dead` are those that Redis has."""
         told = self.inspector.counts(QUEUE)
-        names = ("accepted", "done", "purged", "ready", "scheduled", "leased", "parked", "dead")
-        return {name: getattr(told, name) for name in names if getattr(told, name)}
+        names = ("accepted", "done", "purged", "archived", "ready", "scheduled", "leased", "parked")
+        counted = {name: getattr(told, name) for name in names} | {"dead": told.unarchived}
+        return {name: count for name, count in counted.items() if count}
 
     def now(self) -> int:
         """Redis's clock in ms."""

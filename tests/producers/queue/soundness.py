@@ -57,12 +57,18 @@ def require_sound(client: "redis.Redis", namespace: str, queue: str) -> None:
     assert counts.unaccounted == 0, counts
     twice = {job_id: held.where(job_id) for job_id, count in Counter(held.ids()).items() if count > 1}
     assert not twice, "jobs in two places"
-    assert set(held.ids()) == {job_id for job_id, record in records.items() if record["state"] != "done"}
+    assert set(held.ids()) == {job_id for job_id, record in records.items() if not _has_ended(record)}
+    archived = {one.decode() for one in client.zrange(keys.key("archived"), 0, -1)}
+    assert archived == {job_id for job_id, record in records.items() if "archived" in record}
     for job_id, record in records.items():
         _require_agreement(job_id, record, held.where(job_id))
     _require_known_places(client, keys, held)
     for job_id in held.places.get("scheduled", ()):
         assert float(records[job_id]["due"]) == client.zscore(keys.key("scheduled"), job_id)
+
+
+def _has_ended(record: dict[str, str]) -> bool:
+    return record["state"] == "done" or (record["state"] == "dead" and record.get("archived") == record["died_at"])
 
 
 def _require_agreement(job_id: str, record: dict[str, str], places: list[str]) -> None:
@@ -75,8 +81,8 @@ def _require_agreement(job_id: str, record: dict[str, str], places: list[str]) -
         "dead": [["dead"]],
         "done": [[]],
     }
-    assert places in expected[record["state"]], (job_id, record, places)
-    assert record["has_message"] == str(record["state"] != "done"), record
+    assert places in ([[]] if _has_ended(record) else expected[record["state"]]), (job_id, record, places)
+    assert record["has_message"] == str(not _has_ended(record)), record
     stale = {
         "lease": record["state"] != "leased",
         "started": record["state"] != "leased",

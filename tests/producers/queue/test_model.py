@@ -2,8 +2,8 @@
 
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -27,6 +27,7 @@ from tests.producers.queue.conftest import Bench, Worker, job
 TENANTS = ["a", "b", "c"]
 WORKERS = 3
 FAR_MS = 3_600_000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 POISON_LIMIT = 2
 
 
@@ -42,6 +43,11 @@ class Known:
     crashes: int = 0
     started: bool = False
     due: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The state that its producer is told."""
+        return "dead" if self.state == "archived" else self.state
 
 
 @dataclass
@@ -65,7 +71,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.bench = Bench(self.client, f"{self.namespace}-{secrets.token_hex(4)}")
         self.jobs: dict[str, Known] = {}
         self.weights: dict[str, int] = {}
-        self.accepted = self.done = self.purged = 0
+        self.accepted = self.done = self.purged = self.archived = 0
         self.processes = [self.boot() for _ in range(WORKERS)]
         #: The last settlements and their answers, to be sent again.
         self.settled: tuple[Process, list[Settlement]] | None = None
@@ -98,18 +104,44 @@ class QueueMachine(RuleBasedStateMachine):
     def enqueue_again(self, data: st.DataObject, other: bool, revive: bool, urgent: bool) -> None:
         known = self.jobs[data.draw(st.sampled_from(sorted(self.jobs)))]
         new = known.new
-        offered = job(new.tenant, "other" if other else "", job_id=new.job_id, urgent=urgent)
+        offered = replace(new, due=None, urgent=urgent, digest="other" if other else new.digest)
         states = (JobState.DEAD, JobState.DONE) if revive else ()
         (told,) = self.bench.offer(offered, revive=states)
         if other:
-            assert (told.offer, told.state) == (Offer.CONFLICT, known.state)
-        elif revive and known.state in {"dead", "done"}:
+            assert (told.offer, told.state) == (Offer.CONFLICT, known.shown)
+        elif revive and known.state in {"dead", "archived", "done"}:
             assert (told.offer, told.state) == (Offer.REVIVED, "ready")
-            self.accepted += known.state == "done"
+            self.accepted += known.state != "dead"
             recoveries = known.recoveries if known.state == "dead" else 0
             self.jobs[str(new.job_id)] = Known(new, recoveries=recoveries)
         else:
-            assert (told.offer, told.state) == (Offer.KNOWN, known.state)
+            assert (told.offer, told.state) == (Offer.KNOWN, known.shown)
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data(), later=st.sampled_from([-1, 0, 1, FAR_MS]))
+    def call_back(self, data: st.DataObject, later: int) -> None:
+        """An operator gives a dead job a new life with other content, from a death that may be another one."""
+        job_id = data.draw(st.sampled_from(sorted(self.jobs)))
+        known = self.jobs[job_id]
+        at = int(self.bench.record(job_id).get("died_at", self.bench.now())) + later
+        edited = job(known.new.tenant, secrets.token_hex(4), job_id=known.new.job_id)
+        (told,) = self.bench.offer(replace(edited, revives=EPOCH + timedelta(milliseconds=at)))
+        if known.shown == "dead" and later >= 0:
+            assert (told.offer, told.state) == (Offer.REVIVED, "ready")
+            self.accepted += known.state == "archived"
+            self.jobs[job_id] = Known(edited, recoveries=known.recoveries if known.state == "dead" else 0)
+        else:
+            assert (told.offer, told.state) == (Offer.KNOWN, known.shown)
+
+    @precondition(lambda self: self.state_of("dead"))
+    @rule(data=st.data())
+    def archive(self, data: st.DataObject) -> None:
+        job_id = data.draw(st.sampled_from(sorted(self.state_of("dead"))))
+        at = self.bench.record(job_id)["died_at"]
+        for gone in (1, 0):
+            assert self.bench.scripts.run("archived", self.bench.keys, FAR_MS, "", "", job_id, at) == [gone, 0]
+        self.jobs[job_id].state = "archived"
+        self.archived += 1
 
     @rule(index=st.integers(0, WORKERS - 1), wanted=st.integers(1, 6))
     def lease(self, index: int, wanted: int) -> None:
@@ -268,7 +300,7 @@ class QueueMachine(RuleBasedStateMachine):
         if not hasattr(self, "bench"):
             return
         self.bench.require_sound()
-        counted = {"accepted": self.accepted, "done": self.done, "purged": self.purged}
+        counted = {"accepted": self.accepted, "done": self.done, "purged": self.purged, "archived": self.archived}
         for state in ("ready", "scheduled", "leased", "parked", "dead"):
             counted[state] = len(self.state_of(state))
         assert self.bench.counts() == {name: count for name, count in counted.items() if count}

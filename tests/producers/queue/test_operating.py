@@ -149,7 +149,11 @@ STEPS: dict[str, Callable[[Bench, Scripts], Any]] = {
     "counts": lambda bench, _: bench.inspector.counts(QUEUE),
     "peek": lambda bench, scripts: scripts.run("peek", bench.keys, "ready", 0, 1),
     "locate": lambda bench, scripts: scripts.run("locate", bench.keys, "x", 1),
+    "dead": lambda bench, scripts: scripts.run("dead", bench.keys, 1, "x"),
+    "archived": lambda bench, scripts: scripts.run("archived", bench.keys, 1, "", "", "x", 1),
+    "revived": lambda bench, scripts: scripts.run("revived", bench.keys, "x", 1),
     "records": lambda bench, scripts: scripts.run("records", bench.keys, "x"),
+    "runnable": lambda bench, scripts: scripts.run("runnable", bench.keys, 1_000, 10, 10),
     "require_layout": lambda bench, _: require_layout(bench.client, bench.keys),
 }
 

@@ -1,0 +1,1 @@
+DROP TABLE penstock.social_accounts;

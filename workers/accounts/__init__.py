@@ -1,0 +1,1 @@
+"""Accounts on platforms: their tokens, encrypted at rest, and who refreshes them."""

@@ -1,0 +1,1 @@
+"""What platforms' answers mean: one table a platform, each row with the page that tells it."""

@@ -6,9 +6,10 @@ middleware: they are part of the step that ends a lease, or must not end before 
 
 from dramatiq import Middleware
 
+from penstock.workers.middleware.context import BindJobs
 from penstock.workers.middleware.metrics import MeasureJobs
 
 
 def middleware() -> list[Middleware]:
     """The middleware of a worker."""
-    return [MeasureJobs()]
+    return [BindJobs(), MeasureJobs()]

@@ -5,8 +5,9 @@ from typing import Any
 
 import dramatiq
 
-from penstock.workers.broker.delivery import Delivery
+from penstock.workers.broker.delivery import Delivery, OpenedJob
 from penstock.workers.broker.leases import Verb
+from penstock.workers.telemetry.exemplars import exemplar_of
 from penstock.workers.telemetry.metrics import JOB_DURATION, JOB_WAIT, JOBS_FINISHED
 
 _OUTCOMES = {
@@ -31,7 +32,8 @@ class MeasureJobs(dramatiq.Middleware):
         if isinstance(message, Delivery):
             for job in message.jobs:
                 waited = (job.leased.leased_at - job.leased.ready_at) / 1000
-                JOB_WAIT.labels(message.queue_name, message.actor_name).observe(max(waited, 0))
+                labels = (str(message.queue_name), message.actor_name)
+                JOB_WAIT.labels(*labels).observe(max(waited, 0), _exemplar(job))
 
     def after_process_message(
         self,
@@ -48,6 +50,12 @@ class MeasureJobs(dramatiq.Middleware):
         labels = (str(message.queue_name), str(message.actor_name))
         # What jobs share in one delivery is parted among them, so that the sum is the time that was spent.
         each = (time.perf_counter() - started) / len(message.jobs)
+        exemplars = {job.leased.job_id: _exemplar(job) for job in message.jobs}
         for settlement in message.work.settlements:
-            JOB_DURATION.labels(*labels).observe(each)
-            JOBS_FINISHED.labels(*labels, _OUTCOMES[settlement.verb]).inc()
+            exemplar = exemplars.get(settlement.job.job_id)
+            JOB_DURATION.labels(*labels).observe(each, exemplar)
+            JOBS_FINISHED.labels(*labels, _OUTCOMES[settlement.verb]).inc(exemplar=exemplar)
+
+
+def _exemplar(job: OpenedJob) -> dict[str, str] | None:
+    return exemplar_of(job.header.trace)

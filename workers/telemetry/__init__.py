@@ -1,1 +1,1 @@
-"""Logs and metrics. Neither ever holds an answer, a text, a token or a key."""
+"""Logs, metrics and what Sentry hears. None ever holds an answer, a text, a token or a key."""

@@ -1,9 +1,22 @@
-"""Every metric of this release in one table. Labels never hold ids: their values are few and known."""
+"""Every metric of this release in one table. Labels never hold ids: their values are few and known.
+
+Counters and histograms are summed over the processes of a machine; `GAUGE_RULES` says what becomes of their gauges.
+Gauges of what all processes share are declared in `SHARED`: each sidecar reads them from the servers.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 
 from prometheus_client import Counter, Gauge, Histogram
 
+#: Seconds of what answers somebody: requests and statements.
+_ANSWER_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
 JOBS_FINISHED = Counter(
-    "penstock_jobs_finished_total", "Job deliveries that ended, by outcome", ["queue", "kind", "outcome"]
+    "penstock_jobs_finished_total",
+    "Job deliveries that ended, by outcome (done, retried, postponed, released, dead)",
+    ["queue", "kind", "outcome"],
 )
 JOB_DURATION = Histogram(
     "penstock_job_duration_seconds",
@@ -13,7 +26,7 @@ JOB_DURATION = Histogram(
 )
 JOB_WAIT = Histogram(
     "penstock_job_wait_seconds",
-    "Time from a job's enqueueing to its start",
+    "Time from when a job was ready to its lease",
     ["queue", "kind"],
     buckets=(0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 1800, 7200, 43200),
 )
@@ -23,12 +36,38 @@ LEASES_LOST = Counter(
 JOBS_RECOVERED = Counter(
     "penstock_jobs_recovered_total", "Jobs taken back from workers that were not heard of", ["queue"]
 )
-SUBMISSIONS = Counter("penstock_submissions_total", "Rows of batches, by outcome", ["outcome"])
+SUBMISSIONS = Counter(
+    "penstock_submissions_total", "Rows of batches, by outcome (stored, rejected, duplicate)", ["outcome"]
+)
 BATCHES_REPEATED = Counter(
     "penstock_batches_repeated_total", "Deliveries of a batch whose effect was committed before; they change nothing"
 )
-CACHE_REQUESTS = Counter("penstock_cache_requests_total", "Look-ups in a process cache", ["cache", "result"])
+POST_LATENESS = Histogram(
+    "penstock_post_lateness_seconds",
+    "Time from when a post was to be published to when its platform had it",
+    ["platform"],
+    buckets=(0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21600),
+)
+CACHE_REQUESTS = Counter("penstock_cache_requests_total", "Look-ups in a process cache, by result", ["cache", "result"])
 CACHE_SIZE = Gauge("penstock_cache_entries", "Entries of a process cache", ["cache"])
+
+HTTP_REQUESTS = Counter(
+    "penstock_http_requests_total",
+    "Requests that were answered, by the template of their route (never the path) and their status",
+    ["app", "method", "route", "status"],
+)
+HTTP_DURATION = Histogram(
+    "penstock_http_request_duration_seconds",
+    "Time from a request to the end of its answer",
+    ["app", "method", "route"],
+    buckets=_ANSWER_BUCKETS,
+)
+QUERY_DURATION = Histogram(
+    "penstock_db_query_duration_seconds",
+    "Time that a statement took, its way to PostgreSQL and back included",
+    ["operation", "table"],
+    buckets=_ANSWER_BUCKETS,
+)
 
 DEPENDENCY_AWAY = Gauge(
     "penstock_dependency_away",
@@ -59,6 +98,14 @@ JOBS_REENQUEUED = Counter(
     "Jobs of the outbox that had neither effect nor dead letter and were put into their queue again",
     ["queue", "kind"],
 )
+DEAD_LETTERS_ARCHIVED = Counter(
+    "penstock_dead_letters_archived_total", "Dead letters that went from Redis to PostgreSQL", ["queue"]
+)
+DEAD_LETTERS_REFUSED = Counter(
+    "penstock_dead_letters_refused_total",
+    "Tries to archive a dead letter that failed for the letter's own sake; it stays in Redis",
+    ["queue"],
+)
 
 QUEUE_DEPTH = Gauge(
     "penstock_queue_depth",
@@ -73,3 +120,99 @@ QUEUE_OLDEST_AGE = Gauge(
 JOBS_UNACCOUNTED = Gauge(
     "penstock_jobs_unaccounted", "Jobs that were accepted and are in no place, or in two; anything but 0 is a fault"
 )
+
+
+class Rule(StrEnum):
+    """What the gauge of several processes of a machine is, together. Only processes that live count."""
+
+    SUM = "sum"
+    MAX = "max"
+    #: Of the process whose snapshot is the latest.
+    MOST_RECENT = "mostrecent"
+    #: The sidecar reads it from the shared servers; what a process says of it is left out.
+    SHARED = "shared"
+
+
+#: By name. A gauge that is not here (one of an actor of one's own) is summed.
+GAUGE_RULES: Mapping[str, Rule] = {
+    "penstock_cache_entries": Rule.SUM,
+    "penstock_circuit_state": Rule.SHARED,
+    "penstock_dependency_away": Rule.MAX,
+    "penstock_jobs_unaccounted": Rule.SHARED,
+    "penstock_process_largest_resident_memory_bytes": Rule.MAX,
+    "penstock_process_started_timestamp_seconds": Rule.MAX,
+    "penstock_queue_depth": Rule.SHARED,
+    "penstock_queue_oldest_age_seconds": Rule.SHARED,
+    # The one that is worst off: a scheduler whose loop hangs must show, though another one does its work.
+    "penstock_scheduler_loop_lag_seconds": Rule.MAX,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A metric of what all processes share.
+
+    Attributes:
+        type: `gauge`, or `counter` where the server itself counts.
+        name: as it is exposed, a counter's with `_total`.
+    """
+
+    name: str
+    told: str
+    labels: tuple[str, ...] = ()
+    type: str = "gauge"
+
+
+#: What each sidecar reads from PostgreSQL and Redis when it is asked: the same in each pod.
+SHARED: Mapping[str, Shared] = {
+    shared.name: shared
+    for shared in (
+        Shared(
+            "penstock_jobs_enqueued_total",
+            "Jobs that a queue took in since it began; kind is empty for those beyond the first 100 kinds",
+            ("queue", "kind"),
+            "counter",
+        ),
+        Shared("penstock_queue_depth", "Jobs in a queue, by where they are", ("queue", "state")),
+        Shared(
+            "penstock_queue_oldest_age_seconds",
+            "How long the job that is ready longest has been so; 0 where none is",
+            ("queue",),
+        ),
+        Shared("penstock_queue_paused", "1 while an operator has paused the queue", ("queue",)),
+        Shared("penstock_queue_workers", "Workers that serve a queue and are heard of", ("queue",)),
+        Shared(
+            "penstock_queue_runnable_backlog_seconds",
+            "Seconds that one worker thread would need for the jobs that could run now",
+            ("queue",),
+        ),
+        Shared("penstock_dead_letters", "Dead letters that wait for an operator", ("queue", "kind", "code")),
+        Shared("penstock_circuit_state", "What a circuit is: 0 closed, 1 half-open, 2 open", ("circuit",)),
+        Shared("penstock_limits", "Keys of limits in use, by what they limit", ("family",)),
+        Shared("penstock_limits_exhausted", "Keys of limits of which nothing is left now", ("family",)),
+        Shared("penstock_limits_blocked", "Keys that are blocked, since their provider said so", ("family",)),
+        Shared(
+            "penstock_limit_largest_used_ratio", "Of the fullest limit of a family, the share that is used", ("family",)
+        ),
+        Shared(
+            "penstock_jobs_unaccounted",
+            "Jobs that were accepted and are in no place, or in two; anything but 0 is a fault",
+        ),
+        Shared("penstock_outbox_backlog", "Jobs that wait in the outbox and are due, 10,000 at the most"),
+        Shared("penstock_outbox_oldest_age_seconds", "How long the first of these has been due; 0 where none is"),
+        Shared("penstock_redis_up", "1 while Redis answers this sidecar"),
+        Shared("penstock_postgresql_up", "1 while PostgreSQL answers this sidecar"),
+        Shared("penstock_redis_memory_used_bytes", "Memory that Redis uses"),
+        Shared("penstock_redis_memory_limit_bytes", "Redis's maxmemory; 0 for none"),
+        Shared("penstock_redis_memory_fragmentation_ratio", "Memory that Redis holds, by what it uses"),
+        Shared("penstock_redis_connected_clients", "Clients that are connected to Redis"),
+        Shared("penstock_redis_evicted_keys_total", "Keys that Redis deleted for want of memory", (), "counter"),
+        Shared("penstock_redis_rejected_connections_total", "Connections beyond the limit of Redis", (), "counter"),
+        Shared("penstock_redis_commands_total", "Commands that Redis ran", (), "counter"),
+        Shared(
+            "penstock_reading_age_seconds",
+            "Age of what a sidecar tells of the shared servers; it rises while one is away",
+            ("reading",),
+        ),
+    )
+}

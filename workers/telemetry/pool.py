@@ -19,7 +19,7 @@ _NOW = {
 _SINCE = {
     "requests_num": "Connections that were asked for",
     "requests_queued": "Requests that had to wait",
-    "requests_wait_ms": "Milliseconds that requests have waited",
+    "requests_wait_ms": "Seconds that requests have waited",
     "requests_errors": "Requests that got no connection",
     "connections_num": "Attempts to connect",
     "connections_errors": "Attempts to connect that failed",
@@ -43,10 +43,13 @@ class _PoolCollector(Collector):
         for name, told in _NOW.items():
             yield GaugeMetricFamily(_metric(name), told, value=stats.get(name, 0))
         for name, told in _SINCE.items():
-            yield CounterMetricFamily(_metric(name), told, value=stats.get(name, 0))
+            value = stats.get(name, 0)
+            yield CounterMetricFamily(_metric(name), told, value=value / 1000 if name.endswith("_ms") else value)
 
 
 def _metric(name: str) -> str:
+    # Metrics have base units.
+    name = name.removesuffix("_ms") + "_seconds" if name.endswith("_ms") else name
     return f"penstock_db_pool_{name.removeprefix('pool_')}"
 
 

@@ -46,6 +46,8 @@ from penstock.workers.protection.gates import Gates
 from penstock.workers.registry import Registration, Resources, discover_all
 from penstock.workers.settings import WorkerSettings
 from penstock.workers.telemetry.pool import measure_pool
+from penstock.workers.telemetry.queries import timed_query
+from penstock.workers.telemetry.snapshots import published_metrics
 from penstock.workers.termination import Termination
 
 _log = logging.getLogger(__name__)
@@ -84,7 +86,8 @@ def assemble(settings: WorkerSettings, pool: "ConnectionPool[psycopg.Connection]
     reads = Transactions(pool, settings, tries=1, presence=storage, beginnings=beginnings)
 
     def load(tenant: str, form_id: str, version: int | None) -> StoredForm | None:
-        return reads.run(lambda transaction: find_form(transaction.connection, tenant, form_id, version))
+        with timed_query("select", "forms"):
+            return reads.run(lambda transaction: find_form(transaction.connection, tenant, form_id, version))
 
     forms = FormCache(
         load,
@@ -116,6 +119,7 @@ def run_worker(settings: WorkerSettings) -> int:
     """
     stop = Termination()
     with ExitStack() as stack:
+        stack.enter_context(published_metrics(settings.metrics_folder, "worker"))
         pool = stack.enter_context(open_pool(settings, "penstock-worker"))
         stack.callback(measure_pool(pool))
         parts = assemble(settings, pool)

@@ -12,6 +12,11 @@ DATABASE_SCHEMES = ("postgresql://", "postgres://")
 
 Switch = Literal["on", "off"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Share = Annotated[float, Field(ge=0, le=1)]
+#: `host:port`, with an IPv6 address in brackets.
+Listen = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$")]
+HttpAddress = Annotated[str, Field(pattern=r"^https?://[^\s?#@]+[^\s?#@/]$")]
+ApiVersion = Annotated[str, Field(pattern=r"^v[0-9]{1,3}(\.[0-9]{1,2})?$")]
 
 
 class WorkerSettings(ProducerSettings):
@@ -69,11 +74,24 @@ class WorkerSettings(ProducerSettings):
         alias="PENSTOCK_OUTBOX_SWEEP_SECONDS",
         description="age of a relayed outbox row at which it is asked what became of its job",
     )
+    dead_retention_days: Annotated[int, Field(ge=1, le=36_500)] = Field(
+        default=90,
+        alias="PENSTOCK_DEAD_RETENTION_DAYS",
+        description="how long dead letters are kept after they were discarded, or requeued with a known outcome; open"
+        " ones are kept for ever",
+    )
     gates_when_redis_down: Literal["open", "closed"] = Field(
         default="closed",
         alias="PENSTOCK_GATES_WHEN_REDIS_DOWN",
         description="what becomes of all that a pause, a circuit or a limit concerns while Redis can't be asked: with"
         " `closed` such jobs and guarded calls wait, so that no limit is exceeded; with `open` they pass uncounted",
+    )
+    token_keys: str | None = Field(
+        default=None,
+        alias="PENSTOCK_TOKEN_KEYS",
+        repr=False,
+        description="the keys that accounts' tokens are encrypted with, as `id:key,id:key` with Fernet keys: the first"
+        " encrypts, all decrypt",
     )
     tenant_limit: Annotated[int, Field(ge=0, le=10**9)] = Field(
         default=0,
@@ -136,6 +154,148 @@ class WorkerSettings(ProducerSettings):
         alias="PENSTOCK_CIRCUIT_RAMP_SECONDS",
         description="a circuit that closes lets 10 %, 25 % and 50 % of the calls in for a third of this each, then all",
     )
+    sidecar_listen: Listen = Field(
+        default="127.0.0.1:9191",
+        alias="PENSTOCK_SIDECAR_LISTEN",
+        description="where `penstock sidecar` serves its pages and its API; off loopback it needs credentials",
+    )
+    sidecar_probe_listen: Listen | None = Field(
+        default=None,
+        alias="PENSTOCK_SIDECAR_PROBE_LISTEN",
+        description="a second address with `/metrics`, `/health/*` and `/api/v1/autoscale` alone, without log-in",
+    )
+    sidecar_credentials: str = Field(
+        default="",
+        alias="PENSTOCK_SIDECAR_CREDENTIALS",
+        repr=False,
+        description="who may log in: `name:role:hash`, one a line, as `penstock sidecar credential` prints them",
+    )
+    sidecar_secret: Annotated[str, Field(min_length=32)] | None = Field(
+        default=None,
+        alias="PENSTOCK_SIDECAR_SECRET",
+        repr=False,
+        description="signs sessions: the same in all sidecars behind one address; made at each start where absent",
+    )
+    sidecar_hosts: str = Field(
+        default="",
+        alias="PENSTOCK_SIDECAR_HOSTS",
+        description="host names, parted by commas, by which the sidecar may be asked besides loopback's own",
+    )
+    health_query_ms: Annotated[float, Field(gt=0, le=60_000)] = Field(
+        default=1_000,
+        alias="PENSTOCK_HEALTH_QUERY_MS",
+        description="health warns where PostgreSQL or Redis takes longer to answer",
+    )
+    health_error_share: Share = Field(
+        default=0.05,
+        alias="PENSTOCK_HEALTH_ERROR_SHARE",
+        description="health warns where a larger share of the jobs that ended lately died",
+    )
+    health_cache_hits: Share = Field(
+        default=0.8, alias="PENSTOCK_HEALTH_CACHE_HITS", description="health warns where caches answer a smaller share"
+    )
+    health_memory_mb: Annotated[float, Field(gt=0)] = Field(
+        default=500, alias="PENSTOCK_HEALTH_MEMORY_MB", description="health warns where a process takes more"
+    )
+    health_pool_share: Share = Field(
+        default=0.9,
+        alias="PENSTOCK_HEALTH_POOL_SHARE",
+        description="health warns where a larger share of a pool is taken",
+    )
+    health_redis_memory_share: Share = Field(
+        default=0.8,
+        alias="PENSTOCK_HEALTH_REDIS_MEMORY_SHARE",
+        description="health warns where Redis has taken a larger share of its `maxmemory`",
+    )
+    health_oldest_seconds: Seconds = Field(
+        default=300,
+        alias="PENSTOCK_HEALTH_OLDEST_SECONDS",
+        description="health warns where a job of a queue that is not paused has been ready for longer",
+    )
+    health_dead_per_hour: Annotated[int, Field(ge=0)] = Field(
+        default=10,
+        alias="PENSTOCK_HEALTH_DEAD_PER_HOUR",
+        description="health warns where more dead letters came within an hour",
+    )
+    health_scheduler_lag_seconds: Seconds = Field(
+        default=60,
+        alias="PENSTOCK_HEALTH_SCHEDULER_LAG_SECONDS",
+        description="health warns where a loop of the schedulers is later than this",
+    )
+    health_outbox_seconds: Seconds = Field(
+        default=60,
+        alias="PENSTOCK_HEALTH_OUTBOX_SECONDS",
+        description="health warns where a job of the outbox has waited for its relay for longer",
+    )
+    health_disk_free_share: Share = Field(
+        default=0.2,
+        alias="PENSTOCK_HEALTH_DISK_FREE_SHARE",
+        description="health warns where less of the disk that holds PENSTOCK_HOME is free",
+    )
+    instagram_url: HttpAddress = Field(
+        default="https://graph.instagram.com", alias="PENSTOCK_INSTAGRAM_URL", description="Instagram's host"
+    )
+    instagram_version: ApiVersion = Field(
+        default="v25.0", alias="PENSTOCK_INSTAGRAM_VERSION", description="version of Instagram's interface"
+    )
+    facebook_url: HttpAddress = Field(
+        default="https://graph.facebook.com", alias="PENSTOCK_FACEBOOK_URL", description="Facebook's host"
+    )
+    facebook_version: ApiVersion = Field(
+        default="v25.0", alias="PENSTOCK_FACEBOOK_VERSION", description="version of Facebook's interface"
+    )
+    facebook_upload_url: HttpAddress = Field(
+        default="https://rupload.facebook.com",
+        alias="PENSTOCK_FACEBOOK_UPLOAD_URL",
+        description="the host that takes the bytes of reels",
+    )
+    facebook_app_id: str = Field(
+        default="", alias="PENSTOCK_FACEBOOK_APP_ID", description="the app whose users' tokens are exchanged"
+    )
+    facebook_app_secret: str = Field(
+        default="", alias="PENSTOCK_FACEBOOK_APP_SECRET", repr=False, description="its secret"
+    )
+    youtube_url: HttpAddress = Field(
+        default="https://www.googleapis.com", alias="PENSTOCK_YOUTUBE_URL", description="YouTube's host"
+    )
+    youtube_version: ApiVersion = Field(
+        default="v3", alias="PENSTOCK_YOUTUBE_VERSION", description="version of YouTube's interface"
+    )
+    google_token_url: HttpAddress = Field(
+        default="https://oauth2.googleapis.com/token",
+        alias="PENSTOCK_GOOGLE_TOKEN_URL",
+        description="where Google's tokens are refreshed",
+    )
+    google_client_id: str = Field(
+        default="", alias="PENSTOCK_GOOGLE_CLIENT_ID", description="the client that channels' owners authorised"
+    )
+    google_client_secret: str = Field(
+        default="", alias="PENSTOCK_GOOGLE_CLIENT_SECRET", repr=False, description="its secret"
+    )
+    mastodon_url: HttpAddress = Field(
+        default="https://mastodon.social", alias="PENSTOCK_MASTODON_URL", description="the Mastodon server"
+    )
+    platform_connect_seconds: Seconds = Field(
+        default=5, alias="PENSTOCK_PLATFORM_CONNECT_SECONDS", description="the longest wait for a platform's connection"
+    )
+    platform_read_seconds: Seconds = Field(
+        default=30,
+        alias="PENSTOCK_PLATFORM_READ_SECONDS",
+        description="the longest silence of a platform within a call",
+    )
+    platform_call_seconds: Seconds = Field(
+        default=60, alias="PENSTOCK_PLATFORM_CALL_SECONDS", description="the longest call of a platform as a whole"
+    )
+    upload_piece_bytes: Annotated[int, Field(ge=262_144, le=256 * 1024 * 1024, multiple_of=262_144)] = Field(
+        default=8 * 1024 * 1024,
+        alias="PENSTOCK_UPLOAD_PIECE_BYTES",
+        description="bytes of a video that are held in memory and sent at once; a multiple of 262,144",
+    )
+    media_private_hosts: str = Field(
+        default="",
+        alias="PENSTOCK_MEDIA_PRIVATE_HOSTS",
+        description="hosts, parted by commas, whose media may come without TLS and from private addresses: for trials",
+    )
     form_cache: Switch = Field(
         default="on", alias="PENSTOCK_FORM_CACHE", description="`off` reads a form from PostgreSQL for each batch"
     )
@@ -158,8 +318,37 @@ class WorkerSettings(ProducerSettings):
         alias="PENSTOCK_LOG_FORMAT",
         description="`json` for programs, `text` for a person at a terminal",
     )
+    log_sample: Share = Field(
+        default=1,
+        alias="PENSTOCK_LOG_SAMPLE",
+        description="share of the jobs whose good end is logged, the same jobs everywhere; what fails is always logged",
+    )
+    sentry_dsn: str | None = Field(
+        default=None, alias="SENTRY_DSN", repr=False, description="where Sentry is; it hears of each dead letter once"
+    )
+    sentry_url: str | None = Field(
+        default=None,
+        alias="PENSTOCK_SENTRY_URL",
+        pattern=r"^https?://[^\s]*\{event\}[^\s]*$",
+        description="the address of an event in Sentry, with `{event}` for its id, for links in the operators' pages",
+    )
+    environment: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = Field(
+        default="production", alias="PENSTOCK_ENVIRONMENT", description="what Sentry tells events of processes apart by"
+    )
     home: Path = Field(
         default=Path("~/.penstock"), alias="PENSTOCK_HOME", description="where the embedded servers keep their data"
+    )
+
+    replay_canary_seconds: Seconds = Field(
+        default=900,
+        alias="PENSTOCK_REPLAY_CANARY_SECONDS",
+        description="a replay is paused where the letters of its canary have no outcome after this",
+    )
+    metrics_dir: Path | None = Field(
+        default=None,
+        alias="PENSTOCK_METRICS_DIR",
+        description="a private folder in which the processes of a machine (or pod) leave their metrics for its sidecar;"
+        " `metrics` in `PENSTOCK_HOME` where absent",
     )
 
     @field_validator("database_url", "migration_database_url")
@@ -168,6 +357,16 @@ class WorkerSettings(ProducerSettings):
         if url is not None and not url.startswith(DATABASE_SCHEMES):
             raise ValueError(f"must begin with one of {', '.join(DATABASE_SCHEMES)}")
         return url
+
+    @property
+    def replay_canary_wait(self) -> timedelta:
+        """`replay_canary_seconds` as a duration."""
+        return timedelta(seconds=self.replay_canary_seconds)
+
+    @property
+    def metrics_folder(self) -> Path:
+        """`metrics_dir`, or what stands for it."""
+        return self.metrics_dir or self.home / "metrics"
 
     @property
     def shutdown_grace(self) -> timedelta:

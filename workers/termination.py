@@ -1,5 +1,6 @@
 """SIGTERM and SIGINT as a request to stop."""
 
+import atexit
 import queue
 import signal
 import threading
@@ -7,6 +8,7 @@ import time
 from types import FrameType
 
 _SLICE_SECONDS = 0.25
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Termination:
@@ -23,8 +25,11 @@ class Termination:
         self.event = threading.Event()
         # Its put may interrupt its get in the same thread; of what the standard library has, that alone may.
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _SIGNALS:
             signal.signal(number, self._note)
+        # While the interpreter ends it takes its handlers back: one signal more would end the process by itself, and
+        # not by its exit code.
+        atexit.register(_ignore_signals)
 
     def wait(self, timeout_seconds: float | None = None) -> bool:
         """Wait for the request; False where it did not come in time. 0 looks whether it has come."""
@@ -46,3 +51,8 @@ class Termination:
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self._signals.put(number)
+
+
+def _ignore_signals() -> None:
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

@@ -12,6 +12,7 @@ from penstock.workers.registry import Policy, Registration, Resources
 from penstock.workers.submissions.batch import BatchReader, WriteResult, write_batch
 from penstock.workers.submissions.instants import months_of
 from penstock.workers.submissions.store import PreparedBatch
+from penstock.workers.telemetry.context import note_of_job
 from penstock.workers.telemetry.metrics import BATCHES_REPEATED, SUBMISSIONS
 
 
@@ -36,9 +37,11 @@ class WriteSubmissionBatches:
 
     def _read(self, job: Job) -> PreparedBatch | Dead:
         try:
-            return self._reader.read(job)
+            batch = self._reader.read(job)
         except (InvalidInputError, NotFoundError) as error:
             return Dead(error.code, error.message)
+        note_of_job(str(job.job_id), batch_id=batch.batch_id)
+        return batch
 
 
 def _write(job: Job, batch: PreparedBatch, transaction: Transaction) -> Outcome:

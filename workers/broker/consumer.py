@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import groupby
 
@@ -23,6 +23,7 @@ from penstock.workers.broker.outage import Outage
 from penstock.workers.broker.pace import Pace
 from penstock.workers.broker.settlements import Settlements
 from penstock.workers.broker.settling import Settler
+from penstock.workers.telemetry.metrics import JOBS_FINISHED
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ _RAN = (Verb.ACK, Verb.RETRY, Verb.BURY)
 _HELD_UP_PAUSE = timedelta(milliseconds=500)
 #: dramatiq asks again at once, as long as the consumer's thread is there.
 _STOPPED_PAUSE = timedelta(milliseconds=100)
+#: What the end of a plain dramatiq message is called where jobs are counted.
+_OUTCOMES = {Verb.ACK: "done", Verb.RETRY: "retried", Verb.BURY: "dead"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +195,7 @@ class QueueConsumer(dramatiq.Consumer):
         try:
             header, payload = decode_envelope(job.message)
         except InvalidInputError as error:
-            self._tools.settler.settle([self._tools.settlements.unreadable(job, error.code, error.message)])
+            self._bury(job, "", error.code, error.message)
             return None
         known = self._tools.kinds.get(header.kind)
         if known is not None and header.payload_version > known.payload_version:
@@ -210,7 +213,7 @@ class QueueConsumer(dramatiq.Consumer):
         waited = timedelta(milliseconds=job.leased_at - (job.parked_at or job.leased_at))
         if waited >= unknown.limit:
             told = f"no worker knew {what} for {waited}"
-            self._tools.settler.settle([self._tools.settlements.unreadable(job, Code.JOB_UNKNOWN_KIND, told)])
+            self._bury(job, "", Code.JOB_UNKNOWN_KIND, told)
             return
         millisecond = timedelta(milliseconds=1)
         detail = {
@@ -239,9 +242,13 @@ class QueueConsumer(dramatiq.Consumer):
             return deliver_message(job)
         except dramatiq.errors.DecodeError:
             told = "the payload is no dramatiq message"
-            settlement = self._tools.settlements.unreadable(job.leased, Code.JOB_PAYLOAD_INVALID, told)
-            self._tools.settler.settle([settlement])
+            self._bury(job.leased, job.header.kind, Code.JOB_PAYLOAD_INVALID, told)
             return None
+
+    def _bury(self, job: LeasedJob, kind: str, code: Code, told: str) -> None:
+        """End a job that no worker thread sees. `kind` is a metric's label: one that is known here, else empty."""
+        JOBS_FINISHED.labels(self._queue, kind, "dead").inc()
+        self._tools.settler.settle([self._tools.settlements.unreadable(job, code, told)])
 
     def _wait(self, answer: LeaseAnswer) -> None:
         """Sleep until there is something to lease, by the server's word, or something is due."""
@@ -287,13 +294,15 @@ class QueueConsumer(dramatiq.Consumer):
         delivery = _delivery(message)
         settlements = self._ends(delivery)
         if delivery.began_at is not None and any(one.verb in _RAN for one in settlements):
-            self._pace.ran(delivery.jobs, time.monotonic() - delivery.began_at)
+            self._pace.ran(delivery.jobs, delivery.running_for.total_seconds())
         self._tools.settler.settle(settlements)
         self._tools.held.delivery_ended(self._queue)
 
     def _ends(self, delivery: Delivery) -> list[Settlement]:
         if delivery.work is None:
-            return [self._tools.settlements.of_message(delivery.jobs[0].leased, delivery)]
+            settlement = self._tools.settlements.of_message(delivery.jobs[0].leased, delivery)
+            JOBS_FINISHED.labels(self._queue, delivery.actor_name, _OUTCOMES[settlement.verb]).inc()
+            return [replace(settlement, busy=delivery.running_for)]
         told = {settlement.job.job_id for settlement in delivery.work.settlements}
         # What has no settlement was not run (its lease was lost, or a middleware was in the way): it stays a job.
         untold = [job.leased for job in delivery.jobs if job.leased.job_id not in told]

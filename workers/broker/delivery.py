@@ -1,13 +1,15 @@
 """What a worker thread runs at once: one leased job, or a group of one kind, in the shape of dramatiq's message."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import dramatiq
 
+from penstock.producers.tracing import current_cause
 from penstock.schemas.envelope import EnvelopeHeader, encode_envelope
 from penstock.schemas.identity import job_id, parse_uuid
 from penstock.schemas.names import DEFAULT_TENANT
@@ -51,6 +53,11 @@ class Delivery(dramatiq.MessageProxy):
         self.began_at: float | None = None
 
     @property
+    def running_for(self) -> timedelta:
+        """How long ago a worker thread began with it; no time where none has."""
+        return timedelta(0) if self.began_at is None else timedelta(seconds=time.monotonic() - self.began_at)
+
+    @property
     def error(self) -> BaseException | None:
         """What the actor raised, as long as dramatiq keeps it."""
         return self._exception
@@ -86,12 +93,15 @@ def deliver_message(job: OpenedJob) -> Delivery:
 
 def message_body(message: "dramatiq.Message[Any]", tenant: str) -> bytes:
     """A plain dramatiq message in our envelope. Encoded by dramatiq's encoder, whatever it is set to."""
+    cause = current_cause()
     header = EnvelopeHeader(
         id=job_id_of(message),
         kind=message.actor_name,
         queue=message.queue_name,
         tenant=tenant,
         enqueued_at=datetime.fromtimestamp(message.message_timestamp / 1000, UTC),
+        trace=cause.trace,
+        request_id=cause.request_id,
     )
     return encode_envelope(header, message.encode())
 

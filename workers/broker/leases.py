@@ -97,17 +97,23 @@ class Settlement:
     Attributes:
         detail: the members that settle.lua lists for the verb.
         message: what the job's message becomes; None to leave it as it is.
+        busy: how long a thread was at work on it; its share of what it shared with others.
     """
 
     job: LeasedJob
     verb: Verb
     detail: dict[str, Any] = field(default_factory=dict)
     message: bytes | None = field(default=None, repr=False)
+    busy: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """What a tick found and did. `held` are this boot's leases that Redis knows of; `changes` counts announcements."""
+    """What a tick found and did.
+
+    `held` are this boot's leases that Redis knows of; `changes` counts announcements; `buried_kinds` has the kind of
+    each job that was buried as poison.
+    """
 
     held: int
     recovered: int
@@ -117,6 +123,7 @@ class Tick:
     next_due: timedelta | None
     changes: int
     offered_parks: tuple[str, ...]
+    buried_kinds: tuple[str, ...] = ()
 
 
 class Leases:
@@ -140,6 +147,8 @@ class Leases:
         self._poison_limit = poison_limit
         self._requests: dict[str, int] = {}
         self._numbering = threading.Lock()
+        #: Parts of a millisecond that no call has told yet: many jobs take less than one.
+        self._busy_left: dict[str, timedelta] = {}
 
     def keys(self, queue: str) -> QueueKeys:
         """The keys of a queue."""
@@ -193,7 +202,10 @@ class Leases:
             if settlement.message is not None:
                 detail += b"\n" + settlement.message
             arguments += (settlement.job.job_id, settlement.job.token, settlement.verb, detail)
+        busy = sum((settlement.busy for settlement in settlements), self._busy_left.get(queue, timedelta(0)))
+        arguments.append(str(busy // _MILLISECOND))
         answer = self._scripts.run("settle", self.keys(queue), *arguments)
+        self._busy_left[queue] = busy % _MILLISECOND
         return [told == 1 for told in answer]
 
     def tick(self, queue: str, *, stopping: bool = False, member: bool = True, held_up_by: str = "") -> Tick:
@@ -214,9 +226,10 @@ class Leases:
             GRACE // _MILLISECOND,
             held_up_by,
         )
-        held, recovered, buried, promoted, released, due, changes, *parks = answer
+        held, recovered, buried, promoted, released, due, changes, kinds, *parks = answer
         offered = tuple(park.decode() for park in parks)
-        return Tick(held, recovered, buried, promoted, released, _from_ms(due), changes, offered)
+        poison = tuple(kind.decode(errors="replace") for kind in kinds)
+        return Tick(held, recovered, buried, promoted, released, _from_ms(due), changes, offered, poison)
 
     def held(self, queue: str) -> dict[str, str]:
         """The jobs that Redis thinks this boot holds, in the order in which they were leased: id -> token.

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import redis
@@ -50,6 +51,12 @@ class Performer:
 
     def perform(self, work: Work) -> None:
         """Run a delivery and fill in its settlements. Raises nothing but what is no outcome of a job."""
+        started = time.perf_counter()
+        self._perform(work)
+        busy = timedelta(seconds=time.perf_counter() - started) / len(work.jobs)
+        work.settlements = [replace(settlement, busy=busy) for settlement in work.settlements]
+
+    def _perform(self, work: Work) -> None:
         if self._tools.held_up_by(work.jobs[0].leased.queue) is not None:
             # It waited for this thread while the outage began.
             work.settlements = self._settlements.given_back(work.jobs)

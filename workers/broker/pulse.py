@@ -13,7 +13,7 @@ from penstock.workers.broker.dependencies import Dependency
 from penstock.workers.broker.held import Held
 from penstock.workers.broker.leases import LeasedJob, Leases, Settlement, Tick, Verb
 from penstock.workers.broker.outage import Outage
-from penstock.workers.telemetry.metrics import JOBS_RECOVERED
+from penstock.workers.telemetry.metrics import JOBS_FINISHED, JOBS_RECOVERED
 
 _log = logging.getLogger(__name__)
 
@@ -97,6 +97,8 @@ class Pulse(threading.Thread):
         )
         if tick.recovered:
             JOBS_RECOVERED.labels(queue).inc(tick.recovered)
+            for kind in tick.buried_kinds:
+                JOBS_FINISHED.labels(queue, kind, "dead").inc()
             _log.warning(
                 "%d job(s) of %s were taken back from workers that were not heard of; %d of them are poison",
                 tick.recovered,

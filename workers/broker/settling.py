@@ -8,11 +8,13 @@ from collections.abc import Sequence
 
 import redis
 
-from penstock.schemas.errors import PenstockError
+from penstock.schemas.envelope import decode_envelope
+from penstock.schemas.errors import InvalidInputError, PenstockError
 from penstock.workers.broker.held import Held
-from penstock.workers.broker.leases import Leases, Settlement
+from penstock.workers.broker.leases import Leases, Settlement, Verb
 from penstock.workers.broker.outage import Outage
 from penstock.workers.telemetry.metrics import LEASES_LOST
+from penstock.workers.telemetry.sentry import Death, is_telling, tell_death
 
 _log = logging.getLogger(__name__)
 
@@ -85,6 +87,7 @@ class Settler(threading.Thread):
             else:
                 outage.over()
                 self._tell_lost(settlements, answers)
+                self._tell_deaths(settlements, answers)
                 self._held.drop(settlement.job for settlement in settlements)
                 return
 
@@ -92,5 +95,33 @@ class Settler(threading.Thread):
         for settlement, kept in zip(settlements, answers, strict=True):
             if not kept:
                 LEASES_LOST.labels(settlement.job.queue).inc()
-                context = {"job_id": settlement.job.job_id, "verb": str(settlement.verb)}
+                job = settlement.job
+                context = {"job_id": job.job_id, "queue": job.queue, "kind": job.kind, "verb": str(settlement.verb)}
                 _log.warning("a job's lease was lost before it ended; whoever has it now decides", extra=context)
+
+    def _tell_deaths(self, settlements: list[Settlement], answers: list[bool]) -> None:
+        """Tell Sentry of the jobs that are dead letters now; of a lost lease whoever has it now tells."""
+        if not is_telling():
+            return
+        for settlement, kept in zip(settlements, answers, strict=True):
+            if kept and settlement.verb is Verb.BURY:
+                tell_death(_death_of(settlement))
+
+
+def _death_of(settlement: Settlement) -> Death:
+    job, detail = settlement.job, settlement.detail
+    try:
+        trace = decode_envelope(job.message)[0].trace
+    except InvalidInputError:
+        trace = None
+    return Death(
+        job_id=job.job_id,
+        kind=job.kind,
+        queue=job.queue,
+        tenant=job.tenant,
+        attempts=job.attempts + (1 if detail.get("attempted") else 0),
+        code=str(detail["code"]),
+        told=str(detail["told"]),
+        entry=str(detail["entry"]),
+        trace=trace,
+    )

@@ -7,6 +7,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from penstock.workers.job import Job
+from penstock.workers.telemetry.queries import timed_query
 
 
 def claim_effect(connection: psycopg.Connection, job: Job, result: Mapping[str, Any] | None = None) -> bool:
@@ -26,11 +27,12 @@ def claim_effect(connection: psycopg.Connection, job: Job, result: Mapping[str, 
     Raises:
         psycopg.Error: as any statement; the delivery fails and is judged.
     """
-    inserted = connection.execute(
-        "INSERT INTO penstock.job_effects (job_id, kind, tenant, result) VALUES (%s, %s, %s, %s)"
-        " ON CONFLICT DO NOTHING",
-        (job.job_id, job.kind, job.tenant, None if result is None else Jsonb(dict(result))),
-    )
+    with timed_query("insert", "job_effects"):
+        inserted = connection.execute(
+            "INSERT INTO penstock.job_effects (job_id, kind, tenant, result) VALUES (%s, %s, %s, %s)"
+            " ON CONFLICT DO NOTHING",
+            (job.job_id, job.kind, job.tenant, None if result is None else Jsonb(dict(result))),
+        )
     return inserted.rowcount == 1
 
 

@@ -16,6 +16,7 @@ from penstock.workers.database.beginnings import Beginnings
 from penstock.workers.database.failures import decide_ours, decide_storage, is_stale_plan, storage_error
 from penstock.workers.database.presence import Presence
 from penstock.workers.settings import WorkerSettings
+from penstock.workers.telemetry.queries import timed_query
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -60,7 +61,8 @@ class Transaction:
         if status in (TransactionStatus.INERROR, TransactionStatus.IDLE):
             # PostgreSQL would answer this COMMIT with ROLLBACK or a mere warning, and the work would pass for done.
             raise RuntimeError(f"the work left its transaction {status.name}")
-        self._connection.execute("COMMIT")
+        with timed_query("commit", ""):
+            self._connection.execute("COMMIT")
 
     def tell_committed(self) -> None:
         """Run what waited for the commit; an action that fails is logged. For `Transactions` alone.

@@ -18,11 +18,12 @@ from penstock.workers.protection.limits_view import Override, parse_override
 from penstock.workers.protection.waking import wake_held
 
 #: A key of names, as gates have them, or such a beginning and a star after a separator.
-_KEY = re.compile(r"[A-Za-z0-9._@+-]+(?:[:/][A-Za-z0-9._@+-]+)*(?:[:/]\*)?")
-_KEY_LENGTH = 500
+KEY_PATTERN = r"^[A-Za-z0-9._@+-]+([:/][A-Za-z0-9._@+-]+)*([:/][*])?$"
+KEY_LENGTH = 500
 #: As exact as numbers are in Redis's scripts.
 LARGEST_LIMIT = 10**12
 
+_KEY = re.compile(KEY_PATTERN)
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -122,7 +123,7 @@ def require_limit_key(key: str) -> str:
     Raises:
         InvalidInputError: `REQUEST_USAGE`.
     """
-    if len(key) > _KEY_LENGTH or not _KEY.fullmatch(key):
+    if len(key) > KEY_LENGTH or not _KEY.fullmatch(key):
         told = f"{key[:80]!r} is no key of a limit: names parted by : and /, such as account:123 or account:*"
         raise InvalidInputError(Code.REQUEST_USAGE, told)
     return key

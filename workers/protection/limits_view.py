@@ -1,7 +1,7 @@
 """How rate limits stand: what is used, what holds, and why."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -129,6 +129,15 @@ class LimitView:
             names = sorted(name for name in self._names() if after is None or name > after)
             states = self._states(names[:count])
         return states, names[count - 1] if len(names) > count else None
+
+    def look(self, keys: Sequence[str]) -> list[LimitState]:
+        """Those of these keys that are in use, blocked or overridden.
+
+        Raises:
+            PenstockError: `QUEUE_UNAVAILABLE` or `QUEUE_REFUSED`.
+        """
+        with redis_errors("looking at limits"):
+            return self._states([*keys])
 
     def overridden(self) -> list[LimitState]:
         """How the names stand for which operators have set a limit; these are few, whatever the keys in use are.

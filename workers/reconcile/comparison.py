@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from uuid import UUID
 
+from penstock.producers.queue.locating import ARCHIVED
 from penstock.producers.queue.records import JobRecords, JobState
 from penstock.schemas.submission_batch import WriteSubmissionBatch
 from penstock.workers.reconcile.effects import Effects
@@ -31,12 +32,13 @@ class Comparison:
         self.ack_pending = 0
 
     def compare(self, records: Sequence[Record]) -> Iterator[Fault]:
-        """Give the jobs that are done without an effect.
+        """Give the jobs that are done without an effect, or archived without a dead letter.
 
         Raises:
             PenstockError: of the `QUEUE_` family.
             psycopg.Error: whatever PostgreSQL says.
         """
+        yield from self._without_letter(records)
         states = {_uuid(record.job_id): record.state for record in records if record.kind in self._ledger_kinds}
         done = [job_id for job_id, state in states.items() if job_id and state == JobState.DONE]
         waiting = [job_id for job_id, state in states.items() if job_id and state in _WAITING]
@@ -52,6 +54,18 @@ class Comparison:
                     str(job_id), records_now[job_id].queue, "it is done, and PostgreSQL has no effect under its id"
                 )
 
+    def _without_letter(self, records: Sequence[Record]) -> Iterator[Fault]:
+        archived = [found for found in (_uuid(one.job_id) for one in records if one.state == ARCHIVED) if found]
+        # A letter is committed before its job is archived.
+        lettered = self._effects.lettered(archived)
+        records_now = self._records.read([job_id for job_id in archived if job_id not in lettered])
+        still = [job_id for job_id, record in records_now.items() if record.state is JobState.DEAD]
+        lettered = self._effects.lettered(still)
+        for job_id in still:
+            if job_id not in lettered:
+                told = "it is archived as a dead letter, and PostgreSQL has none of it"
+                yield Fault(str(job_id), records_now[job_id].queue, told)
+
     def outbox(self, age: timedelta) -> Iterator[Fault]:
         """Give the jobs that were relayed from the outbox longer ago than `age`, and that neither side knows.
 
@@ -62,7 +76,7 @@ class Comparison:
         for job_ids in self._effects.relayed_without_effect(age):
             unknown = self._unknown(job_ids)
             # Between the two questions a job may have been done, and its record may have gone.
-            committed = self._effects.committed(unknown)
+            committed = self._effects.committed(unknown) | self._effects.lettered(unknown)
             for job_id in self._unknown([job_id for job_id in unknown if job_id not in committed]):
                 yield Fault(
                     str(job_id), None, "it was relayed from the outbox, and neither Redis nor an effect knows it"

@@ -27,6 +27,18 @@ class Effects:
             found.update(job_id for (job_id,) in cursor)
         return found
 
+    def lettered(self, job_ids: Sequence[UUID]) -> set[UUID]:
+        """Those of the jobs of which there is a dead letter. Raises psycopg.Error."""
+        found: set[UUID] = set()
+        for start in range(0, len(job_ids), CHUNK):
+            # The view: contents are not for everybody who may reconcile.
+            cursor = self._connection.execute(
+                "SELECT job_id FROM penstock.dead_letter_facts WHERE job_id = ANY(%s)",
+                (list(job_ids[start : start + CHUNK]),),
+            )
+            found.update(job_id for (job_id,) in cursor)
+        return found
+
     def relayed_without_effect(self, age: timedelta) -> Iterator[list[UUID]]:
         """Jobs of the outbox that went to their queue longer ago than `age` and have no effect, in pages.
 

@@ -6,12 +6,14 @@ from typing import Any
 from uuid import UUID
 
 from penstock.producers.queue.layout import QueueKeys
-from penstock.producers.queue.locating import LANES, READY, expected_place, texts
+from penstock.producers.queue.locating import ARCHIVED, LANES, READY, expected_place, texts
 from penstock.producers.queue.records import JobState
 
 _UUID = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-#: What `QueueSightings.expected` holds of a job that has been met in its place, and of one whose record says done.
+#: What `QueueSightings.expected` holds of a job that has been met in its place, and of one that has ended.
 _MET, _DONE = -1, -2
+#: States of jobs that stand nowhere in their queue.
+_ENDED = frozenset({str(JobState.DONE), ARCHIVED})
 #: The number of a place that nobody looks into: no record's place.
 UNLISTED = -3
 
@@ -66,11 +68,11 @@ def note_record(queue: QueueSightings, job_id: bytes, answer: list[Any]) -> Reco
     """Take down where a record, as `records.lua` tells it, puts its job."""
     state, kind, tenant, lease, park = texts(answer[:5])
     packed, place = pack(job_id), expected_place(state, tenant or "", lease or "", park or "")
-    if state == JobState.DONE:
+    if state in _ENDED:
         queue.expected[packed] = _DONE
     elif place is not None:
         queue.expected[packed] = queue.number(place)
-    if state != JobState.DONE and (place is None or not answer[5]):
+    if state not in _ENDED and (place is None or not answer[5]):
         queue.suspect(packed)
     return Record(queue.keys.queue, job_id.decode(errors="replace"), kind, state)
 
@@ -80,7 +82,7 @@ def is_explained(suspect: Suspect, answer: list[Any]) -> bool:
     state, _kind, tenant, lease, park = texts(answer[:5])
     if not suspect.met_in:
         # Done, or done and forgotten; the counters tell whether it was so.
-        return state in {None, JobState.DONE}
+        return state is None or state in _ENDED
     place, has_message = expected_place(state, tenant or "", lease or "", park or ""), bool(answer[5])
     in_lane = state == JobState.READY and len(suspect.met_in) == 1 and suspect.met_in <= set(LANES)
     fits = suspect.met_in == {place} or in_lane

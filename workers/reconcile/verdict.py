@@ -1,6 +1,6 @@
 """What is wrong with a job that was looked at in one instant: in no place, in two, or not where its record says."""
 
-from penstock.producers.queue.locating import LANES, LEASED, PARKED, READY, Located, Place
+from penstock.producers.queue.locating import ARCHIVED, LANES, LEASED, PARKED, READY, Located, Place
 from penstock.producers.queue.records import JobState
 
 
@@ -8,8 +8,8 @@ def problem_of(job: Located) -> str | None:
     """What is wrong with the job, in words; None where it is in exactly one place that fits its record."""
     if job.state is None:
         return _without_record(job.places)
-    if job.state == JobState.DONE:
-        return f"its record says done, and it stands in {_names(job.places)}" if job.places else None
+    if job.state in {JobState.DONE, ARCHIVED}:
+        return f"its record says {job.state}, and it stands in {_names(job.places)}" if job.places else None
     if job.expected is None:
         return f"its record has the unknown state {job.state[:40]!r}"
     return _of_live(job)

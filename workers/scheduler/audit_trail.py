@@ -1,18 +1,17 @@
 """The loop that records operators' actions, which steps of queues and gates noted in Redis, in PostgreSQL for ever."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import NAMESPACE_OID, uuid5
 
-import psycopg
 import redis
-from psycopg.types.json import Jsonb
 
 from penstock.producers.queue.audit import OperatorAction
 from penstock.producers.queue.connection import redis_errors
 from penstock.producers.queue.layout import QueueKeys
 from penstock.schemas.errors import PenstockError
+from penstock.workers.database.operator_actions import record_actions
 from penstock.workers.database.transaction import Transactions
 from penstock.workers.protection.keys import gate_keys
 from penstock.workers.scheduler.each_queue import for_each_queue
@@ -20,11 +19,6 @@ from penstock.workers.scheduler.each_queue import for_each_queue
 _log = logging.getLogger(__name__)
 
 ROUND_ENTRIES = 100
-
-_RECORD = """
-INSERT INTO penstock.operator_actions (action_id, at, actor, action, target, reason, details)
-VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
-"""
 
 
 class AuditTrail:
@@ -86,15 +80,3 @@ class AuditTrail:
             identity = uuid5(NAMESPACE_OID, f"{queue}/{entry.hex()}")
             details = {"hex": entry.hex()}
             return OperatorAction(identity, self._clock(), "unknown", "audit.unreadable", queue, "", details)
-
-
-def record_actions(connection: psycopg.Connection, actions: Sequence[OperatorAction]) -> None:
-    """Record actions in the caller's transaction; those that are recorded already change nothing."""
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            _RECORD,
-            [
-                (found.action_id, found.at, found.actor, found.action, found.target, found.reason, Jsonb(found.details))
-                for found in actions
-            ],
-        )

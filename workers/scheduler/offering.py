@@ -1,7 +1,8 @@
 """Rows of the outbox as jobs, offered to their queues."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from penstock.producers.queue.enqueueing import Enqueuer, NewJob, Offered
@@ -12,6 +13,10 @@ from penstock.schemas.errors import Code, ConflictError
 from penstock.schemas.job import EncodedPayload
 from penstock.schemas.names import Queue
 from penstock.workers.scheduler.kinds import KindFacts
+
+#: The digest of messages of plain dramatiq actors, as the broker enqueues them.
+PLAIN_MESSAGE = "message"
+_KIND = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
 
 
 @dataclass(slots=True)
@@ -87,4 +92,14 @@ class Offering:
             urgent=facts is not None and facts.urgent,
         )
         keep = self._keep.unkeyed if row.idempotency_key is None else self._keep.keyed
-        return encode_job(payload, row.job_id, row.tenant, row.created_at, keep=keep, due=row.run_at)
+        job = encode_job(payload, row.job_id, row.tenant, row.created_at, keep=keep, due=row.run_at)
+        if row.revives is None:
+            return job
+        # What can be no kind of ours is a message of a plain actor: those are never in conflict.
+        digest = job.digest if is_kind(row.kind) else PLAIN_MESSAGE
+        return replace(job, revives=row.revives, digest=digest)
+
+
+def is_kind(name: str) -> bool:
+    """Whether a name is one that a job kind can have."""
+    return _KIND.fullmatch(name) is not None

@@ -22,18 +22,29 @@ from penstock.workers.database.failures import storage_errors
 from penstock.workers.database.partitions import Partitions
 from penstock.workers.database.pool import open_pool
 from penstock.workers.database.transaction import Transactions
+from penstock.workers.dead_letters.archive import Archive
+from penstock.workers.dead_letters.decisions import LetterDecisions
+from penstock.workers.dead_letters.replay_engine import ReplayEngine
+from penstock.workers.dead_letters.resubmitted import Resubmitted
 from penstock.workers.scheduler.audit_trail import AuditTrail
 from penstock.workers.scheduler.counting import GateCounting, QueueCounting
+from penstock.workers.scheduler.dead_archive import DeadArchive
+from penstock.workers.scheduler.dead_outcomes import DeadOutcomes
+from penstock.workers.scheduler.dead_replays import DeadReplays
+from penstock.workers.scheduler.dead_retention import DeadRetention
 from penstock.workers.scheduler.kinds import known_kinds
 from penstock.workers.scheduler.loop import Loop
 from penstock.workers.scheduler.offering import Keep, Offering
 from penstock.workers.scheduler.queue_ticks import QueueTicks
 from penstock.workers.scheduler.relay import Relay
 from penstock.workers.scheduler.runner import Runner
+from penstock.workers.scheduler.signs import SchedulerSigns
 from penstock.workers.scheduler.sweep import Sweep
+from penstock.workers.scheduler.trends import TrendPoints
 from penstock.workers.scheduler.upkeep import PartitionUpkeep
 from penstock.workers.settings import WorkerSettings
 from penstock.workers.telemetry.pool import measure_pool
+from penstock.workers.telemetry.snapshots import published_metrics
 from penstock.workers.termination import Termination
 
 _log = logging.getLogger(__name__)
@@ -57,8 +68,9 @@ def run_scheduler(settings: WorkerSettings) -> int:
     """
     stop = Termination()
     # One connection for each loop at the most, and none that only stands by.
-    modest = settings.model_copy(update={"pool_min": 1, "pool_max": 5})
+    modest = settings.model_copy(update={"pool_min": 1, "pool_max": 8})
     with ExitStack() as stack:
+        stack.enter_context(published_metrics(settings.metrics_folder, "scheduler"))
         pool = open_pool(modest, "penstock-scheduler")
         stack.callback(pool.close, POOL_CLOSE_SECONDS)
         stack.callback(measure_pool(pool))
@@ -66,6 +78,7 @@ def run_scheduler(settings: WorkerSettings) -> int:
         if not _wait_for_servers(settings, pool, client, stop):
             return 0
         loops = build_loops(settings, pool, client)
+        loops.append(SchedulerSigns(client, settings.namespace, new_boot_id(), loops))
         runner = Runner(loops, settings.database_url)
         runner.start()
         _log.info("the scheduler is ready: loops %s", ", ".join(loop.name for loop in loops))
@@ -98,8 +111,13 @@ def build_loops(settings: WorkerSettings, pool: Pool, client: redis.Redis) -> li
         Relay(transactions, offering, timedelta(seconds=settings.unknown_kind_offer_seconds)),
         Sweep(transactions, offering, records, timedelta(seconds=settings.outbox_sweep_seconds)),
         AuditTrail(client, settings.namespace, transactions),
+        DeadArchive(Archive(client, settings.namespace, transactions)),
+        DeadOutcomes(transactions, records, Resubmitted(client, settings.namespace, transactions)),
+        DeadReplays(ReplayEngine(transactions, LetterDecisions(transactions), settings.replay_canary_wait)),
+        DeadRetention(transactions, timedelta(days=settings.dead_retention_days)),
         QueueTicks(leases),
         QueueCounting(client, settings.namespace),
+        TrendPoints(client, settings.namespace),
         GateCounting(client, settings.namespace),
         PartitionUpkeep(Partitions(pool)),
     ]

@@ -6,7 +6,7 @@ from penstock.producers.queue.connection import redis_errors
 from penstock.schemas.names import Queue
 from penstock.workers.broker.leases import Leases
 from penstock.workers.scheduler.each_queue import for_each_queue
-from penstock.workers.telemetry.metrics import JOBS_RECOVERED
+from penstock.workers.telemetry.metrics import JOBS_FINISHED, JOBS_RECOVERED
 
 
 class QueueTicks:
@@ -33,3 +33,5 @@ class QueueTicks:
             tick = self._leases.tick(queue, member=False)
         if tick.recovered:
             JOBS_RECOVERED.labels(queue).inc(tick.recovered)
+            for kind in tick.buried_kinds:
+                JOBS_FINISHED.labels(queue, kind, "dead").inc()

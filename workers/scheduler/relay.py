@@ -18,6 +18,7 @@ from penstock.producers.storage.outbox import (
 from penstock.schemas.errors import Code
 from penstock.workers.database.transaction import Transaction, Transactions
 from penstock.workers.scheduler.offering import Answers, Offering
+from penstock.workers.telemetry.queries import timed_query
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +68,8 @@ class Relay:
         return self._transactions.run(lambda transaction: self._round(transaction, which, span, limit))
 
     def _round(self, transaction: Transaction, which: Waiting, span: timedelta, limit: int) -> bool:
-        rows = claim_waiting(transaction.connection, which, span, limit=limit, bytes_limit=ROUND_BYTES)
+        with timed_query("select", "outbox"):
+            rows = claim_waiting(transaction.connection, which, span, limit=limit, bytes_limit=ROUND_BYTES)
         if not rows:
             return False
         answers = self._offering.offer(rows)
@@ -82,11 +84,12 @@ def note_answers(connection: psycopg.Connection, answers: Answers, last_code: Co
     by_state: dict[str, list[int]] = {"relayed": [], "dead": [], "conflict": []}
     for row, offered in answers.offered:
         by_state[_state_after(row, offered)].append(row.id)
-    mark_relayed(connection, by_state["relayed"], last_code)
-    mark_looked_at(connection, by_state["dead"], "dead", None)
-    mark_looked_at(connection, by_state["conflict"], "conflict", Code.JOB_CONFLICT)
-    for code, rows in answers.held.items():
-        mark_looked_at(connection, [row.id for row in rows], "waiting", code)
+    with timed_query("update", "outbox"):
+        mark_relayed(connection, by_state["relayed"], last_code)
+        mark_looked_at(connection, by_state["dead"], "dead", None)
+        mark_looked_at(connection, by_state["conflict"], "conflict", Code.JOB_CONFLICT)
+        for code, rows in answers.held.items():
+            mark_looked_at(connection, [row.id for row in rows], "waiting", code)
 
 
 def _state_after(row: OutboxRow, offered: Offered) -> str:
@@ -94,7 +97,8 @@ def _state_after(row: OutboxRow, offered: Offered) -> str:
         context = {"job_id": row.job_id, "kind": row.kind, "tenant": row.tenant, "code": Code.JOB_CONFLICT}
         _log.warning("a job of the outbox is known to its queue with another payload", extra=context)
         return "conflict"
-    return "dead" if offered.state is JobState.DEAD else "relayed"
+    # One that was called back and died again since is for the sweep to find, like any job that dies after its relay.
+    return "dead" if offered.state is JobState.DEAD and row.revives is None else "relayed"
 
 
 def _tell_held(answers: Answers) -> None:

@@ -12,8 +12,10 @@ from penstock.producers.queue.records import JobRecord, JobRecords, JobState
 from penstock.producers.storage.outbox_sweep import (
     RelayedRow,
     claim_relayed,
+    claim_unrevived,
     delete_rows,
     find_effects,
+    find_lettered,
     read_rows,
     touch_rows,
 )
@@ -22,6 +24,7 @@ from penstock.workers.database.transaction import Transaction, Transactions
 from penstock.workers.scheduler.offering import Offering
 from penstock.workers.scheduler.relay import note_answers
 from penstock.workers.telemetry.metrics import JOBS_REENQUEUED
+from penstock.workers.telemetry.queries import timed_query
 
 _log = logging.getLogger(__name__)
 
@@ -90,19 +93,32 @@ class Sweep:
         """
         relayed = self._transactions.run(lambda transaction: self._round(transaction, "relayed"))
         dead = self._transactions.run(lambda transaction: self._round(transaction, "dead"))
-        return relayed or dead
+        unrevived = self._transactions.run(self._revive)
+        return relayed or dead or unrevived
+
+    def _revive(self, transaction: Transaction) -> bool:
+        """Offer jobs again that were called back from the dead while a scheduler of an earlier release relayed."""
+        rows = claim_unrevived(transaction.connection, self._age, ROUND_ROWS)
+        now = _first_bytes(rows)
+        if now:
+            answers = self._offering.offer(read_rows(transaction.connection, _ids(now)))
+            note_answers(transaction.connection, answers)
+        return len(now) < len(rows) or len(rows) == ROUND_ROWS
 
     def _round(self, transaction: Transaction, state: str) -> bool:
         connection = transaction.connection
-        rows = claim_relayed(connection, state, self._age, ROUND_ROWS)
+        with timed_query("select", "outbox"):
+            rows = claim_relayed(connection, state, self._age, ROUND_ROWS)
         if not rows:
             return False
         job_ids = [row.job_id for row in rows]
         # Redis first: what it says is done was committed before, so the look at the effects sees it.
         records = self._records.read(job_ids)
         judged = self._judge(rows, records, find_effects(connection, job_ids))
+        _believe_letters(judged, find_lettered(connection, [row.job_id for row in judged[Verdict.LOST]]))
         gone = judged[Verdict.EFFECT] + judged[Verdict.BELIEVED]
-        delete_rows(connection, _ids(gone))
+        with timed_query("delete", "outbox"):
+            delete_rows(connection, _ids(gone))
         touch_rows(connection, _ids(judged[Verdict.QUEUED]), "relayed")
         touch_rows(connection, _ids(judged[Verdict.DEAD]), "dead")
         left = self._enqueue_again(transaction, judged[Verdict.LOST], revive=())
@@ -136,6 +152,12 @@ class Sweep:
             labels = [(str(self._offering.queue_of(row.kind, row.queue)), row.kind) for row in again]
             transaction.after_commit(_counting(labels))
         return len(rows) - len(now)
+
+
+def _believe_letters(judged: dict[Verdict, list[RelayedRow]], lettered: AbstractSet[UUID]) -> None:
+    """A job that Redis does not know any more is not lost where PostgreSQL has its dead letter."""
+    judged[Verdict.DEAD] += [row for row in judged[Verdict.LOST] if row.job_id in lettered]
+    judged[Verdict.LOST] = [row for row in judged[Verdict.LOST] if row.job_id not in lettered]
 
 
 def _first_bytes(rows: Sequence[RelayedRow]) -> list[RelayedRow]:

@@ -15,6 +15,7 @@ from psycopg.types.json import Json
 
 from penstock.workers.submissions.copy_block import COLUMNS, copy_block
 from penstock.workers.submissions.rows import Accepted, Rejected
+from penstock.workers.telemetry.queries import timed_query
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ def claim(connection: psycopg.Connection, batch: PreparedBatch) -> Claim:
         batch.received_at,
     )
     base = (batch.tenant, batch.base_batch_id)
-    with connection.pipeline():
+    with timed_query("insert", "submission_batches"), connection.pipeline():
         claimed = connection.execute(_CLAIM_LEDGER, ledger)
         connection.execute(_CLAIM_BASE, (*base, batch.form_key, batch.batch_size))
         read = connection.execute(_READ_BASE, base)
@@ -139,7 +140,8 @@ def claim(connection: psycopg.Connection, batch: PreparedBatch) -> Claim:
 
 def find_replayed(connection: psycopg.Connection, tenant: str, batch_id: str) -> LedgerRow | None:
     """The ledger row of a batch whose rejections are replayed."""
-    row = connection.execute(_READ_LEDGER, (tenant, batch_id)).fetchone()
+    with timed_query("select", "submission_batches"):
+        row = connection.execute(_READ_LEDGER, (tenant, batch_id)).fetchone()
     return None if row is None else LedgerRow(*row)
 
 
@@ -156,31 +158,31 @@ def copy_rows(connection: psycopg.Connection, batch: PreparedBatch, rows: Sequen
         batch_id=batch.batch_id,
         received_us=batch.received_us,
     )
-    with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+    with timed_query("copy", "submissions"), connection.cursor() as cursor, cursor.copy(_COPY) as copy:
         copy.write(block)
 
 
 def insert_new_rows(connection: psycopg.Connection, batch: PreparedBatch, rows: Sequence[Accepted]) -> int:
     """Write those of the rows that are not stored yet; returns how many those were."""
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    return connection.execute(
-        _INSERT_NEW,
-        {
-            "received_at": batch.received_at,
-            "form_key": batch.form_key,
-            "batch_id": batch.batch_id,
-            "form_id": batch.form_id,
-            "submitted": [epoch + timedelta(microseconds=row.submitted_us) for row in rows],
-            "ids": [UUID(bytes=row.submission_id) for row in rows],
-            "externals": [row.external_id for row in rows],
-            "answers": [row.answers.decode() for row in rows],
-        },
-    ).rowcount
+    values = {
+        "received_at": batch.received_at,
+        "form_key": batch.form_key,
+        "batch_id": batch.batch_id,
+        "form_id": batch.form_id,
+        "submitted": [epoch + timedelta(microseconds=row.submitted_us) for row in rows],
+        "ids": [UUID(bytes=row.submission_id) for row in rows],
+        "externals": [row.external_id for row in rows],
+        "answers": [row.answers.decode() for row in rows],
+    }
+    with timed_query("insert", "submissions"):
+        return connection.execute(_INSERT_NEW, values).rowcount
 
 
 def correct_counts(connection: psycopg.Connection, batch: PreparedBatch, stored: int, duplicates: int) -> None:
     """Say in the ledger what was stored where that is not what was hoped for."""
-    connection.execute(_COUNT, (stored, duplicates, batch.tenant, batch.batch_id))
+    with timed_query("update", "submission_batches"):
+        connection.execute(_COUNT, (stored, duplicates, batch.tenant, batch.batch_id))
 
 
 def insert_rejections(connection: psycopg.Connection, batch: PreparedBatch) -> None:
@@ -199,11 +201,12 @@ def insert_rejections(connection: psycopg.Connection, batch: PreparedBatch) -> N
         )
         for rejected in batch.rejected
     ]
-    with connection.cursor() as cursor:
+    with timed_query("insert", "submission_rejections"), connection.cursor() as cursor:
         cursor.executemany(_REJECT, rows)
 
 
 def resolve(connection: psycopg.Connection, batch: PreparedBatch, positions: Sequence[int]) -> set[int]:
     """Mark rejections of the replayed batch as resolved by this one; returns those that were not before."""
-    found = connection.execute(_RESOLVE, (batch.batch_id, batch.tenant, batch.replays, list(positions)))
+    with timed_query("update", "submission_rejections"):
+        found = connection.execute(_RESOLVE, (batch.batch_id, batch.tenant, batch.replays, list(positions)))
     return {position for (position,) in found}

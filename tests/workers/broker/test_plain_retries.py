@@ -41,8 +41,13 @@ def test_retries_that_are_exhausted_leave_a_dead_letter_and_not_the_exceptions_t
     view = floor.ended(job_id)
     assert (view.state, view.code, view.attempts) == ("dead", "INTERNAL_ERROR", 3)
     assert view.message == "the actor raised RuntimeError"
-    (entry,) = view.history
-    assert entry["error"] == "builtins.RuntimeError"
+    assert [(entry["attempt"], entry["outcome"]) for entry in view.history] == [
+        (1, "retried"),
+        (2, "retried"),
+        (3, "dead"),
+    ]
+    assert {entry["error"] for entry in view.history} == {"builtins.RuntimeError"}
+    assert view.history[-1]["traceback"][-1].endswith(" in hopeless")
     assert "a-private-text" not in str(view.as_dict())
 
 

@@ -1,6 +1,8 @@
 """How outcomes end leases: pure decisions."""
 
 import json
+import os
+import platform
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -130,3 +132,46 @@ def test_what_is_given_back_costs_nothing_and_a_suspect_stays_one() -> None:
     given_back = SETTLEMENTS.given_back(jobs)
     assert [settlement.verb for settlement in given_back] == [Verb.RELEASE] * 2
     assert [settlement.detail for settlement in given_back] == [{}, {"alone": True}]
+
+
+def entry_of(error: BaseException) -> dict[str, Any]:
+    failure = Failure(Verdict.PERMANENT, Code.INTERNAL_ERROR, "it failed")
+    settlement = SETTLEMENTS.of_failure(leased(), failure, POLICY, 0.1, error)
+    found: dict[str, Any] = json.loads(settlement.detail["entry"])
+    return found
+
+
+def test_frames_of_libraries_are_told_from_ones_own() -> None:
+    """Here a function of ours calls the standard library, which calls back."""
+    try:
+        json.loads("{}", object_hook=lambda _: 1 / 0)
+    except ZeroDivisionError as error:
+        entry = entry_of(error)
+    own = [place in entry["own"] for place in range(len(entry["traceback"]))]
+    assert (own[0], own[-1]) == (True, True)
+    assert not any(own[1:-1])
+    assert all("/json/" in frame for frame in entry["traceback"][1:-1])
+
+
+def test_errors_that_led_to_it_are_named_without_their_texts() -> None:
+    try:
+        try:
+            int("a private text")
+        except ValueError as cause:
+            raise LookupError("another one") from cause
+    except LookupError as error:
+        entry = entry_of(error)
+    assert (entry["error"], entry["causes"]) == ("builtins.LookupError", ["builtins.ValueError"])
+    assert "private" not in str(entry)
+    assert "another" not in str(entry)
+
+
+def test_an_attempt_names_the_process_that_made_it() -> None:
+    entry = entry_of(ValueError())
+    assert (entry["worker"], entry["host"], entry["pid"]) == ("worker", platform.node(), os.getpid())
+
+
+def test_errors_in_a_circle_have_an_end() -> None:
+    first, second = ValueError(), KeyError()
+    first.__cause__, second.__cause__ = second, first
+    assert entry_of(first)["causes"][0] == "builtins.KeyError"

@@ -12,9 +12,10 @@ import redis
 from penstock.producers.queue.audit import OperatorAction, audit_entry
 from penstock.producers.queue.layout import QueueKeys
 from penstock.schemas.errors import PenstockError
+from penstock.workers.database.operator_actions import record_actions
 from penstock.workers.database.transaction import Transactions
 from penstock.workers.protection.keys import gate_keys
-from penstock.workers.scheduler.audit_trail import AuditTrail, record_actions
+from penstock.workers.scheduler.audit_trail import AuditTrail
 from tests.system import Database
 
 

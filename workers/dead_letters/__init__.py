@@ -1,0 +1,1 @@
+"""Dead letters: their record, the store that operators search, groups, and replays."""

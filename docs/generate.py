@@ -12,6 +12,7 @@ from penstock.producers.settings import ProducerSettings, Settings
 from penstock.schemas.errors import CATALOGUE
 from penstock.schemas.export import json_schemas
 from penstock.workers.settings import WorkerSettings
+from penstock.workers.telemetry.catalogue import metric_rows
 
 FOLDER = Path(__file__).parent
 
@@ -22,7 +23,8 @@ def pages() -> dict[Path, str]:
         FOLDER / "schemas" / f"{name}.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
         for name, schema in json_schemas().items()
     }
-    return {FOLDER / "configuration.md": _configuration(), FOLDER / "errors.md": _errors(), **schemas}
+    own = {"configuration.md": _configuration(), "errors.md": _errors(), "metrics.md": _metrics()}
+    return {FOLDER / name: text for name, text in own.items()} | schemas
 
 
 def _configuration() -> str:
@@ -77,6 +79,15 @@ def _families() -> Iterator[str]:
             family = now
             yield from ("", f"## {family}", "", "| code | cause | remedy |", "|---|---|---|")
         yield f"| `{code}` | {documentation.cause} | {documentation.remedy} |"
+
+
+def _metrics() -> str:
+    """The page with its table made anew; the text around it is written by hand."""
+    text = (FOLDER / "metrics.md").read_text(encoding="utf-8")
+    before, _, rest = text.partition("<!-- table -->\n")
+    _, _, after = rest.partition("<!-- end of table -->")
+    table = "\n".join(["| metric | labels | type | together | meaning |", "|---|---|---|---|---|", *metric_rows()])
+    return f"{before}<!-- table -->\n\n{table}\n\n<!-- end of table -->{after}"
 
 
 def main() -> None:

@@ -10,25 +10,29 @@ import redis
 
 from penstock.producers.queue.enqueueing import Enqueuer
 from penstock.producers.queue.layout import LAYOUT, QueueKeys
-from penstock.workers.health import Check, check_all, is_healthy
+from penstock.workers.health.look import look_once
+from penstock.workers.health.report import Check, Status
 from penstock.workers.settings import WorkerSettings
 from tests.conftest import BlankDatabase
 from tests.queue_kit import new_job
 
 SECRET = "hunter2-the-password"
+NAMES = ["postgresql", "schema", "redis", "queues", "workers", "jobs_unaccounted"]
+#: One check of each look at each server; the others fail alike.
+ASKED = {"postgresql", "schema", "redis", "queues"}
 
 
 def failed(settings: WorkerSettings, **changes: Any) -> dict[str, str | None]:
     """The codes of the checks that fail under changed settings, by check; each tells a remedy and no secret."""
-    checks = check_all(settings.model_copy(update=changes))
-    assert [check.name for check in checks] == ["postgresql", "schema", "redis", "queues"]
-    assert is_healthy(checks) == all(check.code is None for check in checks)
-    for check in checks:
+    report = look_once(settings.model_copy(update=changes))
+    assert [check.name for check in report.checks][:6] == NAMES
+    assert (report.status is Status.CRITICAL) == any(check.status is Status.CRITICAL for check in report.checks)
+    for check in report.checks:
         assert check.healthy == (check.code is None) == (check.remedy is None)
         assert check.told
         assert check.seconds < 10
         assert SECRET not in str(check.as_dict())
-    return {check.name: check.code for check in checks if check.code is not None}
+    return {check.name: check.code for check in report.checks if check.code is not None and check.name in ASKED}
 
 
 @pytest.fixture
@@ -90,9 +94,8 @@ def test_the_queues_tell_how_many_jobs_are_where(settings: WorkerSettings) -> No
     with redis.Redis.from_url(settings.redis_url) as client:
         Enqueuer(client, namespace).enqueue("submissions", jobs)
         Enqueuer(client, namespace).enqueue("posts", [new_job(due=timedelta(hours=1))])
-    (told,) = [
-        one.told for one in check_all(settings.model_copy(update={"namespace": namespace})) if one.name == "queues"
-    ]
+    report = look_once(settings.model_copy(update={"namespace": namespace}))
+    (told,) = [check.told for check in report.checks if check.name == "queues"]
     assert told == (
         "submissions: 1,234 ready, 0 leased, 0 scheduled, 0 parked, 0 dead;"
         " posts: 0 ready, 0 leased, 1 scheduled, 0 parked, 0 dead;"
@@ -101,12 +104,13 @@ def test_the_queues_tell_how_many_jobs_are_where(settings: WorkerSettings) -> No
 
 
 @pytest.mark.parametrize(
-    ("check", "members"),
+    ("check", "further"),
     [
-        (Check("redis", True, "fine", 0.01), {"name", "healthy", "message", "seconds"}),
-        (Check("redis", False, "m", 0.01, "C", "r"), {"name", "healthy", "message", "seconds", "code", "remedy"}),
+        (Check("redis", Status.HEALTHY, "fine", 0.01), set()),
+        (Check("redis", Status.CRITICAL, "m", 0.01, code="C", remedy="r"), {"code", "remedy"}),
     ],
     ids=["healthy", "failed"],
 )
-def test_a_check_as_json(check: Check, members: set[str]) -> None:
-    assert set(check.as_dict()) == members
+def test_a_check_as_json(check: Check, further: set[str]) -> None:
+    members = {"name", "status", "healthy", "message", "seconds", "value", "threshold", "unit"}
+    assert set(check.as_dict()) == members | further

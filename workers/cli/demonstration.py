@@ -28,8 +28,11 @@ _NEXT = (
 )
 
 
-def demonstrate() -> None:
-    """Apply the form, hand over 10,000 reports, show the result. A second run finds that it is done."""
+def demonstrate(pages: str | None) -> None:
+    """Apply the form, hand over 10,000 reports, show the result, and where the operators' pages are.
+
+    A second run finds that it is done.
+    """
     click.secho("\n10,000 real wildlife strike reports, from a file into PostgreSQL", bold=True)
     try:
         click.echo(tell_applied(apply_file(FORM_FILE, FORM_ID, None)))
@@ -42,15 +45,17 @@ def demonstrate() -> None:
     except PenstockError as error:
         emit_error(error, as_json=False)
         return
-    _tell_next()
+    _tell_next(pages)
 
 
-def _tell_next() -> None:
+def _tell_next(pages: str | None) -> None:
     command = _command()
     width = max(len(arguments) for arguments, _ in _NEXT)
     click.secho("\nWhat to look at next, in another terminal", bold=True)
     for arguments, told in _NEXT:
         click.echo(f"  {command} {arguments.ljust(width)}   {told}")
+    if pages is not None:
+        click.echo(f"In a browser: {pages}")
     click.echo("Ctrl-C stops the system; what it stored stays.\n")
 
 

@@ -1,6 +1,8 @@
 """`penstock job`: one job."""
 
 import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -9,9 +11,13 @@ import click
 from penstock.producers.queue.connection import connect
 from penstock.producers.queue.inspection import QueueInspector
 from penstock.producers.queue.job_view import JobView
-from penstock.schemas.errors import Code, NotFoundError
-from penstock.workers.cli.environment import producer_settings
+from penstock.schemas.errors import Code, NotFoundError, PenstockError
+from penstock.workers.cli.environment import environment, producer_settings, worker_settings
 from penstock.workers.cli.output import emit, json_option
+from penstock.workers.database.pool import open_pool
+from penstock.workers.dead_letters.filters import LetterFilter
+from penstock.workers.dead_letters.letters import LetterDetail
+from penstock.workers.dead_letters.search import LetterSearch
 
 #: Entries of the history that a person is shown.
 _HISTORY_SHOWN = 20
@@ -27,13 +33,59 @@ def job() -> None:
 @click.argument("job_id", metavar="ID", type=click.UUID)
 @json_option
 def show(job_id: uuid.UUID, as_json: bool) -> None:
-    """Show a job: its state, its place, what blocks it, when it can run, its attempts. Never its payload."""
+    """Show a job: its state, its place, what blocks it, when it can run, its attempts. Never its payload.
+
+    What Redis does not have any more of a dead one is read from PostgreSQL, where DATABASE_URL is set.
+    """
     settings = producer_settings()
     with connect(settings.redis_url) as client:
         view = QueueInspector(client, settings.namespace).find(job_id)
-    if view is None:
+    letter = _latest_letter(job_id, view)
+    if view is None and letter is None:
         raise NotFoundError(Code.JOB_NOT_FOUND, f"no queue knows the job {job_id}: it never was, or is done long ago")
-    emit(view.as_dict(), as_json, lambda: _tell(view))
+    shown = {} if view is None else view.as_dict()
+    if letter is not None:
+        shown |= {"dead_letter": letter.as_dict()}
+    told = [*([] if view is None else [_tell(view)]), *([] if letter is None else [_tell_letter(letter)])]
+    emit(shown, as_json, lambda: "\n".join(told))
+
+
+def _latest_letter(job_id: uuid.UUID, view: JobView | None) -> LetterDetail | None:
+    if view is not None and not view.archived:
+        return None
+    try:
+        with _search() as search:
+            found = search.list(LetterFilter(state=None, job_id=job_id), limit=1).items if search is not None else ()
+            return search.show(found[0].dead_id) if search is not None and found else None
+    except PenstockError:
+        # What Redis has of it is better than nothing.
+        if view is None:
+            raise
+        return None
+
+
+@contextmanager
+def _search() -> Iterator[LetterSearch | None]:
+    found = environment()
+    if not (found.get("DATABASE_URL") or found.get("DATABASE_URL_FILE")):
+        yield None
+        return
+    settings = worker_settings().model_copy(update={"pool_min": 1, "pool_max": 1})
+    with open_pool(settings, "penstock-cli") as pool:
+        yield LetterSearch(pool)
+
+
+def _tell_letter(detail: LetterDetail) -> str:
+    letter = detail.letter
+    lines = [
+        f"dead letter {letter.dead_id}: {letter.state} in {letter.queue}{_moment(', died', letter.died_at)}",
+        f"  {letter.kind}, tenant {letter.tenant}, failed attempts {letter.attempts}",
+        f"  {letter.code}: {letter.message}",
+        f"  {detail.remedy or ''}",
+        *("", "history"),
+        *(f"  {_entry(entry)}" for entry in detail.history[-_HISTORY_SHOWN:]),
+    ]
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _tell(view: JobView) -> str:
@@ -84,7 +136,7 @@ def _counted(view: JobView) -> str:
     return "; ".join(told)
 
 
-def _entry(entry: dict[str, Any]) -> str:
+def _entry(entry: Mapping[str, Any]) -> str:
     said = {name: value for name, value in entry.items() if name not in _TOLD_APART and value is not None}
     if entry.get("traceback"):
         # A person wants the place; `--json` has all the frames.

@@ -30,6 +30,15 @@ def _queue(_context: click.Context, _parameter: click.Parameter, value: str | No
 
 
 def _reason(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    return require_reason_text(value)
+
+
+def require_reason_text(value: str) -> str:
+    """Why an operator acts, without white space at the ends.
+
+    Raises:
+        InvalidInputError: `REQUEST_USAGE` where it is empty, too long, or more than a line.
+    """
     reason = value.strip()
     if not reason or len(reason) > _REASON_LENGTH or not reason.isprintable():
         raise InvalidInputError(Code.REQUEST_USAGE, f"a reason is one line of 1 to {_REASON_LENGTH} characters")

@@ -44,7 +44,19 @@ def reconcile(redis_only: bool, as_json: bool) -> None:
 
 def _tell(report: Report) -> str:
     items = [counts.as_dict() for counts in report.counts]
-    columns = ("queue", "accepted", "done", "purged", "discarded", "ready", "scheduled", "leased", "parked", "dead")
+    columns = (
+        "queue",
+        "accepted",
+        "done",
+        "purged",
+        "discarded",
+        "archived",
+        "ready",
+        "scheduled",
+        "leased",
+        "parked",
+        "dead",
+    )
     lines = [table(items, (*columns, "unaccounted")), ""]
     lines.append(
         f"{report.records:,} job records read, {report.looked_again:,} looked at again, {report.seconds:.1f} s"

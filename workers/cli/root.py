@@ -20,7 +20,7 @@ DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 #: imports would make every short command slow.
 _COMMANDS = (
     *("up", "worker", "scheduler", "migrate", "forms", "submit", "batch"),
-    *("queue", "job", "circuit", "flag", "limit", "reconcile", "health", "schemas"),
+    *("queue", "job", "dead", "circuit", "flag", "limit", "reconcile", "health", "schemas", "sidecar"),
 )
 
 

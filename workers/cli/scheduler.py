@@ -5,6 +5,7 @@ import click
 from penstock.workers.cli.environment import worker_settings
 from penstock.workers.scheduler.process import run_scheduler
 from penstock.workers.telemetry.logging import set_up_logging
+from penstock.workers.telemetry.sentry import telling_sentry
 
 
 @click.command(epilog="Example: PENSTOCK_OUTBOX_SWEEP_SECONDS=60 penstock scheduler")
@@ -14,5 +15,6 @@ def scheduler() -> int:
     Any number may run at once.
     """
     settings = worker_settings()
-    set_up_logging(settings.log_level, settings.log_format)
-    return run_scheduler(settings)
+    set_up_logging(settings.log_level, settings.log_format, share=settings.log_sample, process="scheduler")
+    with telling_sentry(settings.sentry_dsn, settings.environment, "scheduler"):
+        return run_scheduler(settings)

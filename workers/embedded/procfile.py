@@ -13,6 +13,7 @@ DEFAULT_PROCFILE = """\
 release: penstock migrate up
 worker: penstock worker
 scheduler: penstock scheduler
+sidecar: penstock sidecar
 """
 
 #: Platforms run it once before the processes; `up` migrates by itself.

@@ -3,10 +3,11 @@
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from penstock.schemas.errors import Code, InvalidInputError
@@ -15,12 +16,15 @@ from penstock.workers.embedded.failures import EmbeddedServerError
 from penstock.workers.embedded.home import Home, Servers
 from penstock.workers.embedded.ports import LOOPBACK
 from penstock.workers.embedded.postgres import EmbeddedPostgres
-from penstock.workers.embedded.procfile import DEFAULT_PROCFILE, parse_procfile
+from penstock.workers.embedded.procfile import DEFAULT_PROCFILE, ProcessType, parse_procfile
+from penstock.workers.embedded.sidecar_process import place_sidecar
 from penstock.workers.embedded.stop_signals import StopSignals
 from penstock.workers.embedded.supervisor import DEFAULT_GRACE, Supervisor
 from penstock.workers.embedded.valkey import EmbeddedValkey
 
 Announce = Callable[[str], None]
+#: Told the address of the operators' pages, None where there are none.
+OnReady = Callable[[str | None], None]
 
 
 def run_up(
@@ -29,7 +33,7 @@ def run_up(
     environment: Mapping[str, str],
     migrate: Callable[[str], object],
     announce: Announce,
-    on_ready: Callable[[], None] | None = None,
+    on_ready: OnReady | None = None,
     procfile: str = DEFAULT_PROCFILE,
     grace: timedelta = DEFAULT_GRACE,
 ) -> int:
@@ -43,7 +47,8 @@ def run_up(
             user's own, which are then used instead of embedded ones.
         migrate: applies the migrations to the database of the URL that it is given.
         announce: told, a line at a time and without passwords, where things listen and what happens to them.
-        on_ready: called once, in a thread of its own, when all is started; what it raises stops everything.
+        on_ready: called once, in a thread of its own, when all is started, with the address of the operators' pages
+            (None where no sidecar runs); what it raises stops everything.
         procfile: the text of a Procfile.
         grace: how long the processes may take to stop.
 
@@ -54,7 +59,7 @@ def run_up(
         PenstockError: the home is in use, a server does not start, the Procfile is wrong.
         Exception: whatever `migrate` or `on_ready` raised, after everything was stopped.
     """
-    kinds = parse_procfile(procfile)
+    kinds: Sequence[ProcessType] = parse_procfile(procfile)
     with ExitStack() as stack:
         signals = stack.enter_context(StopSignals())
         stack.enter_context(home)
@@ -66,11 +71,12 @@ def run_up(
         servers = embedded.note()
         stack.callback(home.forget_servers)
         home.note_servers(servers)
-        supervisor = Supervisor(kinds, _with_servers(environment, servers), signals, sys.stdout, announce)
+        kinds, variables, pages = place_sidecar(kinds, _with_servers(environment, servers), announce)
+        supervisor = Supervisor(kinds, variables, signals, sys.stdout, announce)
         stack.callback(supervisor.stop, grace)
-        _announce_addresses(home, embedded, announce)
+        _announce_addresses(home, embedded, pages, announce)
         signals.insisting_raises = False
-        supervisor.run(_Watch(embedded, on_ready, announce).look)
+        supervisor.run(_Watch(embedded, on_ready and partial(on_ready, pages), announce).look)
         announce("stopping")
         return 1 if supervisor.output_lost else 0
 
@@ -176,7 +182,9 @@ def _setting(environment: Mapping[str, str], name: str) -> str | None:
         raise InvalidInputError(Code.CONFIG_INVALID, f"{name}_FILE: {path} can't be read: {error.strerror}") from None
 
 
-def _announce_addresses(home: Home, embedded: _Embedded, announce: Announce) -> None:
+def _announce_addresses(home: Home, embedded: _Embedded, pages: str | None, announce: Announce) -> None:
     announce(f"home: {home.path}")
     for server in embedded.servers:
         announce(f"{server.name} listens on {LOOPBACK}:{server.port}")
+    if pages is not None:
+        announce(f"the operators' pages: {pages}")

@@ -26,8 +26,8 @@ from penstock.workers.embedded.up import run_up
 
 home, procfile, options = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
 
-def on_ready():
-    print("ready", flush=True)
+def on_ready(pages):
+    print("ready", pages, flush=True)
     if options.get("fail"):
         raise RuntimeError("the demonstration failed")
 

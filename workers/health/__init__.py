@@ -1,0 +1,1 @@
+"""How a deployment is: checks with thresholds, one sentence for a person, and what needs one."""

@@ -1,0 +1,1 @@
+"""The sidecar: metrics, health, the operators' API and pages."""

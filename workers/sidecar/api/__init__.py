@@ -1,0 +1,1 @@
+"""The sidecar's JSON interface, one router a file."""

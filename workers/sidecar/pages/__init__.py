@@ -1,0 +1,1 @@
+"""The operators' pages: server-rendered HTML that answers what somebody asks who was woken up."""

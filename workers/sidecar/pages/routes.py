@@ -1,0 +1,40 @@
+"""All pages, as one router."""
+
+from fastapi import APIRouter
+
+from penstock.workers.sidecar.pages import (
+    assets,
+    audit,
+    circuits,
+    codes,
+    errors,
+    groups,
+    letter,
+    letters,
+    overview,
+    posts,
+    queues,
+    replay_new,
+    replays,
+    search,
+)
+
+router = APIRouter(include_in_schema=False)
+# A letter's address would take those of groups and lists, and a replay's that of a new one, so they come first.
+for part in (
+    assets,
+    errors,
+    overview,
+    queues,
+    groups,
+    letters,
+    letter,
+    replay_new,
+    replays,
+    circuits,
+    codes,
+    posts,
+    audit,
+    search,
+):
+    router.include_router(part.router)

@@ -42,6 +42,7 @@ class RunbookSystem:
 
     Attributes:
         job: the one that the page calls ID.
+        letter: the dead letter that it calls LETTER.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -49,6 +50,7 @@ class RunbookSystem:
         self.postgres = OwnPostgres()
         self.valkey = OwnValkey()
         self.job: UUID | None = None
+        self.letter: UUID | None = None
         self._stack = ExitStack()
         self._posts = 0
 
@@ -71,6 +73,7 @@ class RunbookSystem:
         self.client: redis.Redis = self.valkey.client()
         self.keys = QueueKeys(self.settings.namespace, QUEUE)
         self._start_worker()
+        self._start_scheduler()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -83,6 +86,7 @@ class RunbookSystem:
             patch.setattr(os, "environ", self.environment)
             patch.setattr(sys, "stdin", io.StringIO("y\n"))
             patch.chdir(self.folder)
+            patch.syspath_prepend(str(_KINDS))
             code = run(arguments)
         return Run(code, out.getvalue(), err.getvalue())
 
@@ -107,6 +111,20 @@ class RunbookSystem:
 
     def wait_until(self, job: UUID, condition: Callable[[JobView], bool], what: str) -> None:
         wait_for(lambda: condition(self.view(job)), what, 20)
+
+    def wait_for_letter(self) -> None:
+        """Wait until PostgreSQL has the dead letter of `job`, and no queue has any."""
+        wait_for(lambda: self.counts().unarchived == 0, "the dead letters to be archived", 20)
+        query = "SELECT dead_id FROM penstock.dead_letters WHERE job_id = %s ORDER BY died_at DESC LIMIT 1"
+        self.letter = self.postgres.database.value(query, self.job)
+        assert self.letter is not None
+
+    def replay(self) -> UUID | None:
+        """The last replay."""
+        found: UUID | None = self.postgres.database.value(
+            "SELECT (SELECT replay_id FROM penstock.replays ORDER BY created_at DESC LIMIT 1)"
+        )
+        return found
 
     @cached_property
     def _inspector(self) -> QueueInspector:
@@ -137,3 +155,8 @@ class RunbookSystem:
         self._stack.callback(reader.join)
         self._stack.callback(worker.kill)
         worker.wait_until_ready()
+
+    def _start_scheduler(self) -> None:
+        process = subprocess.Popen([BIN / "penstock", "scheduler"], env=self.environment, stderr=subprocess.DEVNULL)
+        scheduler = WorkerProcess(process)
+        self._stack.callback(scheduler.kill)

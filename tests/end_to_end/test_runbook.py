@@ -17,7 +17,7 @@ from tests.system import wait_for
 
 STEPS = read_steps(PAGE.read_text())
 #: Groups of commands that are for operators in an outage, all of whose commands the page has to tell.
-GROUPS = ("queue", "job", "circuit", "flag", "limit")
+GROUPS = ("queue", "job", "circuit", "flag", "limit", "dead")
 FORM = {"title": "One question", "questions": [{"id": "q", "text": "What?", "type": "text"}]}
 
 Situation = Callable[[RunbookSystem], None]
@@ -50,6 +50,8 @@ def a_tenant_floods(system: RunbookSystem) -> None:
 def an_account_misbehaves(system: RunbookSystem) -> None:
     system.job = system.post(2, platform="tiktok", account="9001", status=401)
     system.wait_until(system.job, lambda job: job.state == "dead", "the posts to fail")
+    wait_for(lambda: system.counts().dead == 2, "both to fail")
+    system.wait_for_letter()
 
 
 def posts_wait_for_the_account(system: RunbookSystem) -> None:
@@ -69,11 +71,18 @@ def a_kind_is_broken(system: RunbookSystem) -> None:
     posts_go_again(system)
     system.job = system.post(platform="tiktok", account="8", status=400)
     system.wait_until(system.job, lambda job: job.state == "dead", "the post to fail")
+    system.wait_for_letter()
 
 
 def posts_wait_for_the_kind(system: RunbookSystem) -> None:
     system.post(2, platform="tiktok", account="8")
     wait_for(lambda: system.counts().parked == 2, "the pause to hold the posts")
+
+
+def letters_wait(system: RunbookSystem) -> None:
+    assert system.letter is not None
+    body = system.postgres.database.value("SELECT body FROM penstock.dead_letters WHERE dead_id = %s", system.letter)
+    (system.folder / "corrected.json").write_text(json.dumps(json.loads(bytes(body)) | {"status": 201}))
 
 
 def an_account_is_at_its_limit(system: RunbookSystem) -> None:
@@ -144,6 +153,7 @@ SITUATIONS: dict[tuple[str, str], Situation] = {
     ("A kind of job is broken since a deploy", "You see"): a_kind_is_broken,
     ("A kind of job is broken since a deploy", "Undo"): posts_wait_for_the_kind,
     ("A kind of job is broken since a deploy", "It heals"): posts_go_again,
+    ("Dead letters wait for a decision", "You see"): letters_wait,
     ("A limit is too tight, or too loose", "You see"): an_account_is_at_its_limit,
     ("A limit is too tight, or too loose", "It heals"): the_job_is_done,
     ("PostgreSQL is away", "You see"): postgresql_dies,
@@ -160,7 +170,7 @@ SITUATIONS: dict[tuple[str, str], Situation] = {
 
 def names_of(system: RunbookSystem) -> dict[str, str]:
     """What the page's examples are called in this run."""
-    return {"ID": str(system.job), "ada": getpass.getuser()}
+    return {"ID": str(system.job), "LETTER": str(system.letter), "ada": getpass.getuser()}
 
 
 def test_every_command_does_what_the_page_says(system: RunbookSystem) -> None:
@@ -178,6 +188,8 @@ def faults_of(step: Step, system: RunbookSystem) -> list[str]:
     names = names_of(system)
     run = system.penstock(*step.arguments(names))
     printed = run.out + run.err
+    if any("REPLAY" in line for line in step.lines):
+        names["REPLAY"] = str(system.replay())
     missing = step.missing(printed, names)
     if run.code == step.exit_code and not missing:
         return []

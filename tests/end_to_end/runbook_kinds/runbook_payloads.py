@@ -3,12 +3,16 @@
 Written as a user would: outside Penstock, found by `PYTHONPATH`.
 """
 
+from typing import ClassVar
+
 from penstock.schemas.job import Payload
 from penstock.schemas.names import Queue
 
 
 class PublishPost(Payload, kind="post.publish", queue=Queue.PUBLISHING):
     """Publish a post, once; nothing is called."""
+
+    subjects: ClassVar = {"platform": "platform", "account": "account"}
 
     name: str
     platform: str = "instagram"

@@ -176,7 +176,11 @@ def test_kinds_are_those_of_the_release_and_of_the_packages_that_are_named(
     told = subprocess.run(
         [sys.executable, "-c", ASK], env=environment | {"PYTHONPATH": str(tmp_path)}, capture_output=True, check=True
     )
-    own = {"submission_batch.write": ("submissions", True)}
+    own = {
+        "submission_batch.write": ("submissions", True),
+        "scheduled_post.schedule": ("posts", True),
+        "scheduled_post.publish": ("publishing", True),
+    }
     assert [ast.literal_eval(line) for line in told.stdout.decode().splitlines()] == [
         own,
         own | {"greeting.send": ("posts", False)},

@@ -13,7 +13,7 @@ from penstock.producers.queue.scripts import Argument
 from penstock.workers.protection.circuits_breaker import Heard, LetIn, SharedBreaker
 from penstock.workers.protection.circuits_control import CircuitControl
 from penstock.workers.protection.circuits_deadline import AWAY_SECONDS, DeadlineScripts
-from penstock.workers.protection.circuits_listening import LogListener, MetricListener, SentryListener
+from penstock.workers.protection.circuits_listening import LogListener, SentryListener
 from penstock.workers.protection.circuits_view import CircuitOpenError, CircuitState
 from penstock.workers.settings import WorkerSettings
 
@@ -42,7 +42,7 @@ class Circuits(CircuitControl):
         super().__init__(client, namespace)
         self._settings = settings
         self._policy = _policy(settings)
-        self._listeners = (LogListener(), MetricListener(), SentryListener(), *listeners)
+        self._listeners = (LogListener(), SentryListener(), *listeners)
         self._steps = DeadlineScripts(client, namespace)
         self._thread = threading.local()
 

@@ -1,21 +1,19 @@
-"""Listeners: what logs, metrics and Sentry hear of circuits. They tell names and states, and nothing of the calls."""
+"""Listeners: what logs and Sentry hear of circuits: names and states, and nothing of the calls.
+
+Their metric is read by each sidecar.
+"""
 
 import logging
 import threading
-from collections.abc import Iterable
 
 import pybreaker
 import sentry_sdk
 
 from penstock.schemas.errors import Code
 from penstock.workers.protection.circuits_breaker import SharedBreaker
-from penstock.workers.protection.circuits_view import CircuitState, CircuitView
-from penstock.workers.telemetry.metrics import CIRCUIT_STATE
+from penstock.workers.protection.circuits_view import CircuitState
 
 _log = logging.getLogger(__name__)
-
-#: The gauge's values.
-_LEVELS = {CircuitState.CLOSED: 0, CircuitState.HALF_OPEN: 1, CircuitState.OPEN: 2}
 
 _OLD = pybreaker.CircuitBreakerState | None
 _NEW = pybreaker.CircuitBreakerState
@@ -37,32 +35,6 @@ class LogListener(pybreaker.CircuitBreakerListener):
             _log.warning("the circuit %s is %s now", cb.name, new_state.name, extra=_code_of(new_state))
         elif news:
             _log.info("the circuit %s was found %s", cb.name, new_state.name)
-
-
-class MetricListener(pybreaker.CircuitBreakerListener):
-    """Sets the gauge to what this process hears; where it asks no more, `observe_circuits` keeps the gauge true."""
-
-    def __init__(self) -> None:
-        self._known: set[str | None] = set()
-
-    def before_call(self, cb: pybreaker.CircuitBreaker, *_call: object, **_options: object) -> None:
-        """Begin the gauge of a circuit that has never changed."""
-        if cb.name not in self._known:
-            self._set(cb, cb.current_state)
-
-    def state_change(self, cb: pybreaker.CircuitBreaker, old_state: _OLD, new_state: _NEW) -> None:
-        """Set the gauge."""
-        self._set(cb, new_state.name)
-
-    def _set(self, cb: pybreaker.CircuitBreaker, state: str) -> None:
-        self._known.add(cb.name)
-        CIRCUIT_STATE.labels(cb.name).set(_LEVELS[CircuitState(state)])
-
-
-def observe_circuits(views: Iterable[CircuitView]) -> None:
-    """Set the gauges of circuits to what was looked up."""
-    for view in views:
-        CIRCUIT_STATE.labels(view.name).set(_LEVELS[view.state])
 
 
 class SentryListener(pybreaker.CircuitBreakerListener):

@@ -27,7 +27,7 @@ from penstock.workers.dead_letters.decisions import LetterDecisions
 from penstock.workers.dead_letters.replay_engine import ReplayEngine
 from penstock.workers.dead_letters.resubmitted import Resubmitted
 from penstock.workers.scheduler.audit_trail import AuditTrail
-from penstock.workers.scheduler.counting import GateCounting, QueueCounting
+from penstock.workers.scheduler.counting import QueueCounting
 from penstock.workers.scheduler.dead_archive import DeadArchive
 from penstock.workers.scheduler.dead_outcomes import DeadOutcomes
 from penstock.workers.scheduler.dead_replays import DeadReplays
@@ -118,7 +118,6 @@ def build_loops(settings: WorkerSettings, pool: Pool, client: redis.Redis) -> li
         QueueTicks(leases),
         QueueCounting(client, settings.namespace),
         TrendPoints(client, settings.namespace),
-        GateCounting(client, settings.namespace),
         PartitionUpkeep(Partitions(pool)),
     ]
 

@@ -29,6 +29,8 @@ _LIMIT_KEYS = 5_000
 
 _LEVELS = {CircuitState.CLOSED: 0.0, CircuitState.HALF_OPEN: 1.0, CircuitState.OPEN: 2.0}
 _FAMILY = re.compile(r"[a-z][a-z_]{0,30}")
+#: Keys that may be a label: these names are few. Accounts' and tenants' are ids, and a pattern has no units of its own.
+_FEW = re.compile(r"(platform|kind):[^/:*]+(/(platform|kind):[^/:*]+)*")
 
 _DEAD = """
 SELECT kind, code, sum(open)::bigint FROM penstock.dead_letter_groups
@@ -123,7 +125,16 @@ def read_gates(circuits: CircuitControl, limits: LimitView) -> Samples:
         _add(samples, "penstock_limits_blocked", (family,), sum(state.blocked is not None for state in states))
         shares = [state.used / state.limit for state in states if state.limit]
         _add(samples, "penstock_limit_largest_used_ratio", (family,), max(shares, default=0.0))
+    _add_overridden(samples, limits.overridden())
     return samples
+
+
+def _add_overridden(samples: Samples, states: Sequence[LimitState]) -> None:
+    _add(samples, "penstock_limits_overridden", (), len(states))
+    named = [state for state in states if _FEW.fullmatch(state.key) and state.remaining is not None]
+    for state in named[:LABELS_LIMIT]:
+        left = 0 if state.blocked or state.remaining is None else state.remaining
+        _add(samples, "penstock_limit_remaining", (state.key,), left)
 
 
 def limit_family(key: str) -> str:

@@ -74,14 +74,6 @@ DEPENDENCY_AWAY = Gauge(
     "1 while this process takes no jobs of queues that need it, since it does not serve (storage: PostgreSQL)",
     ["dependency"],
 )
-CIRCUIT_STATE = Gauge("penstock_circuit_state", "What a circuit is: 0 closed, 1 half-open, 2 open", ["circuit"])
-
-LIMIT_REMAINING = Gauge(
-    "penstock_limit_remaining",
-    "What is left in the present window of a limit that an operator set; 0 while it is blocked. Not of accounts",
-    ["limit"],
-)
-LIMITS_OVERRIDDEN = Gauge("penstock_limits_overridden", "Limits that operators have set, of accounts and patterns too")
 
 LOOP_SECONDS = Histogram(
     "penstock_scheduler_loop_seconds",
@@ -107,20 +99,6 @@ DEAD_LETTERS_REFUSED = Counter(
     ["queue"],
 )
 
-QUEUE_DEPTH = Gauge(
-    "penstock_queue_depth",
-    "Jobs in a queue, by where they are (ready, scheduled, leased, parked, dead)",
-    ["queue", "state"],
-)
-QUEUE_OLDEST_AGE = Gauge(
-    "penstock_queue_oldest_age_seconds",
-    "How long the job that is ready longest has been so; 0 where none is",
-    ["queue"],
-)
-JOBS_UNACCOUNTED = Gauge(
-    "penstock_jobs_unaccounted", "Jobs that were accepted and are in no place, or in two; anything but 0 is a fault"
-)
-
 
 class Rule(StrEnum):
     """What the gauge of several processes of a machine is, together. Only processes that live count."""
@@ -129,20 +107,14 @@ class Rule(StrEnum):
     MAX = "max"
     #: Of the process whose snapshot is the latest.
     MOST_RECENT = "mostrecent"
-    #: The sidecar reads it from the shared servers; what a process says of it is left out.
-    SHARED = "shared"
 
 
 #: By name. A gauge that is not here (one of an actor of one's own) is summed.
 GAUGE_RULES: Mapping[str, Rule] = {
     "penstock_cache_entries": Rule.SUM,
-    "penstock_circuit_state": Rule.SHARED,
     "penstock_dependency_away": Rule.MAX,
-    "penstock_jobs_unaccounted": Rule.SHARED,
     "penstock_process_largest_resident_memory_bytes": Rule.MAX,
     "penstock_process_started_timestamp_seconds": Rule.MAX,
-    "penstock_queue_depth": Rule.SHARED,
-    "penstock_queue_oldest_age_seconds": Rule.SHARED,
     # The one that is worst off: a scheduler whose loop hangs must show, though another one does its work.
     "penstock_scheduler_loop_lag_seconds": Rule.MAX,
 }
@@ -191,6 +163,12 @@ SHARED: Mapping[str, Shared] = {
         Shared("penstock_limits", "Keys of limits in use, by what they limit", ("family",)),
         Shared("penstock_limits_exhausted", "Keys of limits of which nothing is left now", ("family",)),
         Shared("penstock_limits_blocked", "Keys that are blocked, since their provider said so", ("family",)),
+        Shared("penstock_limits_overridden", "Limits that operators have set, of accounts and patterns too"),
+        Shared(
+            "penstock_limit_remaining",
+            "What is left in the window of a limit that an operator set; 0 while it is blocked. Not of accounts",
+            ("limit",),
+        ),
         Shared(
             "penstock_limit_largest_used_ratio", "Of the fullest limit of a family, the share that is used", ("family",)
         ),

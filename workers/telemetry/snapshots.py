@@ -20,7 +20,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from penstock.workers.telemetry.metrics import GAUGE_RULES, Rule
+from penstock.workers.telemetry.metrics import SHARED
 from penstock.workers.telemetry.process import measure_process
 from penstock.workers.telemetry.snapshots_folder import MetricsFolder
 
@@ -156,7 +156,7 @@ def published_metrics(folder: Path, process: str) -> Iterator[Publisher]:
 
 
 def _is_published(metric: Metric) -> bool:
-    return not metric.name.startswith(_LEFT_OUT) and GAUGE_RULES.get(metric.name) is not Rule.SHARED
+    return not metric.name.startswith(_LEFT_OUT) and metric.name not in SHARED
 
 
 def _family(metric: Metric) -> Family:

@@ -1,4 +1,4 @@
-"""What metrics and Sentry hear of circuits."""
+"""What Sentry hears of circuits."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -6,10 +6,8 @@ from typing import Any
 
 import pytest
 import sentry_sdk
-from prometheus_client import REGISTRY
 from sentry_sdk.transport import Transport
 
-from penstock.workers.protection.circuits_listening import observe_circuits
 from penstock.workers.protection.circuits_view import CircuitOpenError
 from tests.workers.protection.circuit_kit import NAME, CircuitKit, open_kit
 
@@ -39,28 +37,6 @@ def sentry() -> Iterator[Kept]:
     yield kept
     sentry_sdk.get_global_scope().set_client(None)
     sentry_sdk.get_isolation_scope().clear()
-
-
-def gauge() -> float | None:
-    return REGISTRY.get_sample_value("penstock_circuit_state", {"circuit": NAME})
-
-
-def test_the_gauge_follows(kit: CircuitKit) -> None:
-    kit.succeed()
-    assert gauge() == 0
-    kit.fail(5)
-    assert gauge() == 2
-    kit.pass_time(timedelta(seconds=61))
-    with kit.circuits.guard(NAME):
-        assert gauge() == 1
-    assert gauge() == 0
-
-
-def test_the_gauge_is_what_is_looked_up(kit: CircuitKit) -> None:
-    kit.fail(5)
-    kit.pass_time(timedelta(seconds=61))
-    observe_circuits(kit.circuits.states())
-    assert gauge() == 1
 
 
 def test_sentry_has_one_event_for_an_opening(kit: CircuitKit, sentry: Kept) -> None:

@@ -73,7 +73,7 @@ def test_it_relays_what_a_client_commits_and_records_the_audit(
     scheduler = start()
     scheduler.wait_until_told("the scheduler is ready: loops outbox, sweep, audit, ")
     (ready,) = [line for line in scheduler.lines if "the scheduler is ready" in line]
-    assert {"dead_letters", "queues", "counts", "gates", "partitions"} <= set(ready.replace(",", " ").split())
+    assert {"dead_letters", "queues", "counts", "partitions"} <= set(ready.replace(",", " ").split())
     # A kind that the release has, by a login that may do nothing else.
     database.query("CREATE ROLE outbox_client LOGIN PASSWORD 'p' IN ROLE penstock_producer")
     try:

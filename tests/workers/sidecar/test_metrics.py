@@ -14,6 +14,7 @@ from penstock.workers.broker.leases import Settlement, Verb
 from penstock.workers.protection.circuits_control import CircuitControl
 from penstock.workers.protection.circuits_view import CircuitState
 from penstock.workers.protection.limits import LimitUse, RateLimits
+from penstock.workers.protection.limits_control import LimitControl, NewOverride
 from penstock.workers.protection.limits_view import LimitView
 from penstock.workers.settings import WorkerSettings
 from penstock.workers.sidecar.shared_readings import OTHER, limit_family, read_gates
@@ -106,6 +107,26 @@ def test_gates_are_told_without_ids(client: Client, kit: QueueKit) -> None:
     assert told == {"s": 2, "s_exhausted": 1, "s_blocked": 1}
     assert found["penstock_limit_largest_used_ratio/account"] == 1
     assert not [name for name in found if "123" in name]
+
+
+def test_a_job_that_somebody_removed_is_told(client: Client, kit: QueueKit) -> None:
+    kit.put(3)
+    kit.client.lpop(kit.keys.key("ready:acme"))
+    assert scrape(client)["penstock_jobs_unaccounted"] == 1
+
+
+def test_limits_of_operators_are_told_without_ids(client: Client, kit: QueueKit) -> None:
+    minute = timedelta(minutes=1)
+    control, limits = LimitControl(kit.client, kit.namespace, "ada"), RateLimits(kit.client, kit.namespace)
+    ids = ("account:123", "account:*", "tenant:acme/*", "platform:x/account:7", "tenant:acme/kind:k.k")
+    for name in ("platform:x", "platform:y", *ids):
+        control.set_override(name, NewOverride(10, minute), "a test")
+    limits.take([LimitUse("platform:x", None, minute, weight=3)])
+    limits.block("platform:y", minute, "429")
+    found = scrape(client)
+    assert found["penstock_limits_overridden"] == 2 + len(ids)
+    left = {name: value for name, value in found.items() if name.startswith("penstock_limit_remaining")}
+    assert left == {"penstock_limit_remaining/platform:x": 7, "penstock_limit_remaining/platform:y": 0}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""All who change letters at the same time wait for each other in one order, and the counts stay right."""
+"""While many change letters at once, every one gets through and the counts stay right."""
 
 import random
 import threading

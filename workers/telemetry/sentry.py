@@ -92,6 +92,7 @@ def telling_sentry(dsn: str | None, environment: str, process: str) -> Iterator[
         # Not `close`: that would wait for a hanging request beyond the time that it is given.
         sentry_sdk.flush(timeout=max(0.0, ends_at - time.monotonic()))
         sentry_sdk.get_global_scope().set_client(None)
+        sentry_sdk.get_global_scope().remove_tag("process")
 
 
 def is_telling() -> bool:

@@ -38,6 +38,9 @@ class EnvelopeHeader(BaseModel):
     )
     trace: Trace = Field(default=None, description="W3C traceparent of what the job was enqueued for")
     request_id: RequestId = Field(default=None, description="the request that the job was enqueued for")
+    follows: Trace = Field(
+        default=None, description="W3C traceparent of the job's life that ended before this one, as a dead letter"
+    )
     state: dict[str, Any] = Field(default_factory=dict, description="the queue's own notes on the job (attempts…)")
 
 

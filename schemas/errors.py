@@ -5,6 +5,7 @@ Codes are data at rest (rejections, dead letters, alerts): a code is never renam
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -38,7 +39,12 @@ class Code(StrEnum):
     AUTH_CREDENTIAL_INVALID = "AUTH_CREDENTIAL_INVALID"
     AUTH_CSRF_INVALID = "AUTH_CSRF_INVALID"
     AUTH_FORBIDDEN = "AUTH_FORBIDDEN"
+    AUTH_KEY_ENDED = "AUTH_KEY_ENDED"
+    AUTH_KEY_NOT_FOUND = "AUTH_KEY_NOT_FOUND"
     AUTH_REQUIRED = "AUTH_REQUIRED"
+    AUTH_SCOPE_MISSING = "AUTH_SCOPE_MISSING"
+    AUTH_TOKEN_EXPIRED = "AUTH_TOKEN_EXPIRED"
+    AUTH_TOKEN_INVALID = "AUTH_TOKEN_INVALID"
     BATCH_CONFLICT = "BATCH_CONFLICT"
     BATCH_EMPTY = "BATCH_EMPTY"
     BATCH_ID_INVALID = "BATCH_ID_INVALID"
@@ -84,11 +90,13 @@ class Code(StrEnum):
     POST_NOT_FOUND = "POST_NOT_FOUND"
     POST_OPTION_INVALID = "POST_OPTION_INVALID"
     POST_PLATFORM_ERROR = "POST_PLATFORM_ERROR"
+    POST_SCHEDULE_INVALID = "POST_SCHEDULE_INVALID"
     POST_STATE_INVALID = "POST_STATE_INVALID"
     POST_TEXT_INVALID = "POST_TEXT_INVALID"
     POST_TEXT_TOO_LONG = "POST_TEXT_TOO_LONG"
     POST_TOO_LATE = "POST_TOO_LATE"
     POST_UNKNOWN_OUTCOME = "POST_UNKNOWN_OUTCOME"
+    QUEUE_FULL = "QUEUE_FULL"
     QUEUE_LAYOUT_NEWER = "QUEUE_LAYOUT_NEWER"
     QUEUE_NOT_CONFIRMED = "QUEUE_NOT_CONFIRMED"
     QUEUE_NOT_FOUND = "QUEUE_NOT_FOUND"
@@ -102,12 +110,26 @@ class Code(StrEnum):
     REQUEST_FILE_NOT_FOUND = "REQUEST_FILE_NOT_FOUND"
     REQUEST_FILTER_INVALID = "REQUEST_FILTER_INVALID"
     REQUEST_HOST_UNKNOWN = "REQUEST_HOST_UNKNOWN"
+    REQUEST_IDEMPOTENCY_KEY_INVALID = "REQUEST_IDEMPOTENCY_KEY_INVALID"
+    REQUEST_IN_FLIGHT = "REQUEST_IN_FLIGHT"
     REQUEST_INVALID = "REQUEST_INVALID"
+    REQUEST_MEDIA_TYPE_UNKNOWN = "REQUEST_MEDIA_TYPE_UNKNOWN"
     REQUEST_METHOD_NOT_ALLOWED = "REQUEST_METHOD_NOT_ALLOWED"
     REQUEST_NOT_FOUND = "REQUEST_NOT_FOUND"
+    REQUEST_OVERLOADED = "REQUEST_OVERLOADED"
     REQUEST_TENANT_INVALID = "REQUEST_TENANT_INVALID"
     REQUEST_TIMEOUT = "REQUEST_TIMEOUT"
+    REQUEST_TOO_SLOW = "REQUEST_TOO_SLOW"
+    REQUEST_UNANSWERED = "REQUEST_UNANSWERED"
     REQUEST_USAGE = "REQUEST_USAGE"
+    STORAGE_BACKUP_DAMAGED = "STORAGE_BACKUP_DAMAGED"
+    STORAGE_BACKUP_DIFFERS = "STORAGE_BACKUP_DIFFERS"
+    STORAGE_BACKUP_FAILED = "STORAGE_BACKUP_FAILED"
+    STORAGE_BACKUP_KEY_UNKNOWN = "STORAGE_BACKUP_KEY_UNKNOWN"
+    STORAGE_BACKUP_NOT_FOUND = "STORAGE_BACKUP_NOT_FOUND"
+    STORAGE_BACKUP_RUNNING = "STORAGE_BACKUP_RUNNING"
+    STORAGE_BACKUP_TARGET_REFUSED = "STORAGE_BACKUP_TARGET_REFUSED"
+    STORAGE_BACKUP_TOOL_MISSING = "STORAGE_BACKUP_TOOL_MISSING"
     STORAGE_CONFLICT = "STORAGE_CONFLICT"
     STORAGE_EMBEDDED_FAILED = "STORAGE_EMBEDDED_FAILED"
     STORAGE_MIGRATION_CHANGED = "STORAGE_MIGRATION_CHANGED"
@@ -117,6 +139,7 @@ class Code(StrEnum):
     STORAGE_MIGRATION_LOCKED = "STORAGE_MIGRATION_LOCKED"
     STORAGE_PERMISSION_DENIED = "STORAGE_PERMISSION_DENIED"
     STORAGE_REFUSED = "STORAGE_REFUSED"
+    STORAGE_RIGHTS_DIFFER = "STORAGE_RIGHTS_DIFFER"
     STORAGE_SCHEMA_OUTDATED = "STORAGE_SCHEMA_OUTDATED"
     STORAGE_TIMEOUT = "STORAGE_TIMEOUT"
     STORAGE_UNAVAILABLE = "STORAGE_UNAVAILABLE"
@@ -178,7 +201,23 @@ class ConflictError(PenstockError):
 
 
 class UnavailableError(PenstockError):
-    """Raised when a dependency does not answer; the same call may succeed later."""
+    """Raised when a dependency does not answer, or takes no more for now; the same call may succeed later.
+
+    Attributes:
+        retry_after: when it makes sense to try again, counted from now; None where nobody knows.
+    """
+
+    def __init__(
+        self,
+        code: Code,
+        message: str,
+        *,
+        remedy: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        retry_after: timedelta | None = None,
+    ) -> None:
+        super().__init__(code, message, remedy=remedy, details=details)
+        self.retry_after = retry_after
 
 
 CATALOGUE: Mapping[Code, Documentation] = {
@@ -282,9 +321,29 @@ CATALOGUE: Mapping[Code, Documentation] = {
         "Whoever asks is known, and has not the role for this.",
         "Ask somebody with the role that the message names.",
     ),
+    Code.AUTH_KEY_ENDED: Documentation(
+        "An API key that was revoked, has expired or was rotated before can't be rotated.",
+        "Make a new one: penstock keys create.",
+    ),
+    Code.AUTH_KEY_NOT_FOUND: Documentation(
+        "No API key has this id or prefix.",
+        "See: penstock keys list --all.",
+    ),
     Code.AUTH_REQUIRED: Documentation(
         "Nobody is logged in, and what is asked for is not shown to everybody.",
         "Log in at /log-in, or send `Authorization: Bearer` with a token.",
+    ),
+    Code.AUTH_SCOPE_MISSING: Documentation(
+        "The API key is good, and lacks the scope that this needs.",
+        "Use a key with the scope that the message names; an operator makes one by: penstock keys create --scope.",
+    ),
+    Code.AUTH_TOKEN_EXPIRED: Documentation(
+        "The API key was good until an instant that has passed.",
+        "Use the key that replaces it; an operator makes one by: penstock keys create.",
+    ),
+    Code.AUTH_TOKEN_INVALID: Documentation(
+        "The API key is none of ours, or was revoked.",
+        "Use the key as it was printed when it was made, or have an operator make another one: penstock keys create.",
     ),
     Code.BATCH_CONFLICT: Documentation(
         "The batch id is known with other content, another form or another batch size.",
@@ -450,6 +509,10 @@ CATALOGUE: Mapping[Code, Documentation] = {
         "The platform refuses the post, and would each time.",
         "See the platform's code in the message, correct the post, and schedule it anew.",
     ),
+    Code.POST_SCHEDULE_INVALID: Documentation(
+        "A post is scheduled for an instant that can't be meant: it is too far ahead.",
+        "Send the right instant, as RFC 3339 with an offset.",
+    ),
     Code.POST_STATE_INVALID: Documentation(
         "The post is in a state in which this can't be done.",
         "See its state: penstock posts show ID; docs/posts.md tells what can be done in each.",
@@ -470,6 +533,11 @@ CATALOGUE: Mapping[Code, Documentation] = {
         "Whether the post is live could not be found out, so it is not published again on a guess.",
         "Look at the account, then say that it is live, or have it published again.",
     ),
+    Code.QUEUE_FULL: Documentation(
+        "The queue, or the tenant's share of it, is at its limit of jobs or bytes; what is queued is worked off.",
+        "Send the jobs that were refused again after the seconds that the error names; add workers, or raise"
+        " PENSTOCK_QUEUE_LIMIT_JOBS and its like.",
+    ),
     Code.QUEUE_LAYOUT_NEWER: Documentation(
         "A queue in Redis has the layout of a later release.",
         "Deploy the later release everywhere, or give this one a PENSTOCK_NAMESPACE of its own.",
@@ -480,7 +548,7 @@ CATALOGUE: Mapping[Code, Documentation] = {
     ),
     Code.QUEUE_NOT_FOUND: Documentation("There is no queue of that name.", "See: penstock queue list."),
     Code.QUEUE_OUT_OF_MEMORY: Documentation(
-        "Redis is at its memory limit and takes no new job; what is queued is still worked off.",
+        "Redis is at its memory limit, or near it, and takes no new job; what is queued is still worked off.",
         "Send it again later; add workers or memory, or see what fills Redis.",
     ),
     Code.QUEUE_REFUSED: Documentation(
@@ -516,9 +584,22 @@ CATALOGUE: Mapping[Code, Documentation] = {
         "A request names a host that this server does not stand for, as a page of another site would.",
         "Use 127.0.0.1 or localhost, or name the host in PENSTOCK_SIDECAR_HOSTS.",
     ),
+    Code.REQUEST_IDEMPOTENCY_KEY_INVALID: Documentation(
+        "The header Idempotency-Key is not of the form that it takes.",
+        "Send 1 to 190 visible ASCII characters, such as a UUID, with or without double quotes around them.",
+    ),
+    Code.REQUEST_IN_FLIGHT: Documentation(
+        "A stream with the same idempotency key is on its way, or was cut off a moment ago.",
+        "Wait as long as Retry-After says, and send it again; what was accepted stays so.",
+    ),
     Code.REQUEST_INVALID: Documentation(
         "A request's body or parameters are not of the form that this address takes.",
-        "Correct what the message names; /api/v1/openapi.json describes each address.",
+        "Correct what the message names; openapi.json (below /v1 of the gateway, /api/v1 of the sidecar) describes each"
+        " address.",
+    ),
+    Code.REQUEST_MEDIA_TYPE_UNKNOWN: Documentation(
+        "A request's body is of a type, or packed in a way, that this address does not take.",
+        "Send the Content-Type that the message names; a body may be packed with gzip alone.",
     ),
     Code.REQUEST_METHOD_NOT_ALLOWED: Documentation(
         "This address takes another method.",
@@ -528,6 +609,10 @@ CATALOGUE: Mapping[Code, Documentation] = {
         "There is nothing at this address.",
         "Check the address; /api/v1/openapi.json lists all.",
     ),
+    Code.REQUEST_OVERLOADED: Documentation(
+        "The server has as many requests, streams or bytes at once as it may, or is about to stop.",
+        "Wait as long as Retry-After says, and send it again with the same idempotency key.",
+    ),
     Code.REQUEST_TENANT_INVALID: Documentation(
         "A tenant is not 1 to 200 letters, digits, dots, underscores or hyphens.",
         "Choose a name of these characters.",
@@ -536,7 +621,43 @@ CATALOGUE: Mapping[Code, Documentation] = {
         "The wait ended before the work did; the work goes on.",
         "Run the same command again: it is the same work and picks up where it stands.",
     ),
+    Code.REQUEST_TOO_SLOW: Documentation(
+        "A request's body came too slowly, or not at all.",
+        "Send it again with the same idempotency key; what was accepted stays so.",
+    ),
+    Code.REQUEST_UNANSWERED: Documentation(
+        "The gateway, or a proxy before it, does not answer, or the connection broke before the answer was there.",
+        "Run the same call again with the same key or batch id: it is the same work. See whether the address is right.",
+    ),
     Code.REQUEST_USAGE: Documentation("The command line is not usable.", "See --help of the command."),
+    Code.STORAGE_BACKUP_DAMAGED: Documentation(
+        "A backup's files are not what was written: bytes changed, missing, or in another place.",
+        "Use another backup (penstock backup list), or a copy of this one; see what changed the file.",
+    ),
+    Code.STORAGE_BACKUP_DIFFERS: Documentation(
+        "A restored database is not what the backup was made of.",
+        "The details name every difference. Where nobody changed the database since, use another backup.",
+    ),
+    Code.STORAGE_BACKUP_FAILED: Documentation(
+        "pg_dump or pg_restore did not end well; nothing of its work is kept.",
+        "Correct the cause that the message names, then run the command again.",
+    ),
+    Code.STORAGE_BACKUP_KEY_UNKNOWN: Documentation(
+        "A backup is encrypted with a key that this process does not have.",
+        "Add the key that the message names to PENSTOCK_BACKUP_KEY, after the current one.",
+    ),
+    Code.STORAGE_BACKUP_NOT_FOUND: Documentation("There is no such backup.", "See: penstock backup list."),
+    Code.STORAGE_BACKUP_RUNNING: Documentation(
+        "Another process is making a backup in the same folder.", "Wait for it, then run the command again."
+    ),
+    Code.STORAGE_BACKUP_TARGET_REFUSED: Documentation(
+        "A backup is restored into nothing but an empty database of the same PostgreSQL or a newer one.",
+        "Make a new database (createdb --template=template0) and name it in PENSTOCK_BACKUP_TARGET_DATABASE_URL.",
+    ),
+    Code.STORAGE_BACKUP_TOOL_MISSING: Documentation(
+        "There are no pg_dump and pg_restore here that are at least as new as the server.",
+        "Install the client programs of the server's version, or name their folder in PENSTOCK_BACKUP_TOOLS.",
+    ),
     Code.STORAGE_CONFLICT: Documentation(
         "PostgreSQL rolled a transaction back for another one's sake, again and again.",
         "Nothing: the job is retried.",
@@ -570,6 +691,10 @@ CATALOGUE: Mapping[Code, Documentation] = {
     Code.STORAGE_REFUSED: Documentation(
         "PostgreSQL refused a statement for a reason that a retry does not change.",
         "See PostgreSQL's own message in the log.",
+    ),
+    Code.STORAGE_RIGHTS_DIFFER: Documentation(
+        "A role lacks a right that the migrations give it, or has one that they don't.",
+        "Run the SQL that the error tells, as an administrator.",
     ),
     Code.STORAGE_SCHEMA_OUTDATED: Documentation(
         "The database's schema is not the one that this release needs.", "Run: penstock migrate up."

@@ -29,6 +29,11 @@ IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
+def hosts_named(text: str) -> frozenset[str]:
+    """The hosts of a setting that parts them by commas."""
+    return frozenset(host for part in text.split(",") if (host := part.strip().lower()))
+
+
 def address_fault(url: str, private_hosts: Collection[str] = ()) -> str | None:
     """Why media can't be fetched from `url`, in words; None where it may be.
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from penstock.schemas.errors import Code
+from penstock.schemas.sensitive import Sensitive
 
 MediaKind = Literal["image", "video"]
 
@@ -27,11 +28,11 @@ class Media(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    url: Annotated[str, Field(min_length=1, max_length=2_000)] = Field(
+    url: Annotated[str, Field(min_length=1, max_length=2_000), Sensitive()] = Field(
         description="https, public, and without a login at the time of publishing"
     )
     kind: MediaKind = "image"
-    alt: Annotated[str, Field(max_length=1_500)] | None = Field(
+    alt: Annotated[str, Field(max_length=1_500), Sensitive()] | None = Field(
         default=None, description="a description for people who can't see it"
     )
     content_type: Annotated[str, Field(pattern=r"^(image|video)/[a-z0-9.+-]{1,60}$")] | None = None
@@ -46,9 +47,9 @@ class PostContent(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    text: Annotated[str, Field(max_length=100_000)] = ""
+    text: Annotated[str, Field(max_length=100_000), Sensitive()] = ""
     media: Annotated[tuple[Media, ...], Field(max_length=20)] = ()
-    link: Annotated[str, Field(min_length=1, max_length=2_000)] | None = None
-    options: Mapping[str, JsonValue] = Field(
+    link: Annotated[str, Field(min_length=1, max_length=2_000), Sensitive()] | None = None
+    options: Annotated[Mapping[str, JsonValue], Sensitive()] = Field(
         default_factory=dict, description="what only this platform knows; docs/platforms.md lists them"
     )

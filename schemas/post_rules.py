@@ -43,6 +43,7 @@ class ContentRules:
         videos: how many videos at the most.
         options: name -> what says whether a value is taken.
         text_without: characters that the text may not have.
+        together: what is wrong with parts that each are right.
     """
 
     text_limit: int
@@ -59,6 +60,7 @@ class ContentRules:
     text_without: str = ""
     options: Mapping[str, Callable[[object], bool]] = field(default_factory=dict)
     required_options: Collection[str] = ()
+    together: Callable[[PostContent], Iterator[ContentFault]] = lambda _: iter(())
 
 
 def content_faults(rules: ContentRules, post: PostContent, private_hosts: Collection[str] = ()) -> list[ContentFault]:
@@ -69,6 +71,7 @@ def content_faults(rules: ContentRules, post: PostContent, private_hosts: Collec
         *(fault for position, media in enumerate(post.media) for fault in _one(rules, position, media, private_hosts)),
         *_link_faults(rules, post),
         *_option_faults(rules, post.options),
+        *rules.together(post),
     ]
 
 
@@ -193,6 +196,24 @@ def _tags(value: object) -> bool:
     return sum(len(tag) + 2 * (" " in tag) for tag in value) + max(0, len(value) - 1) <= 500
 
 
+def _facebook_together(post: PostContent) -> Iterator[ContentFault]:
+    has_video = any(media.kind == "video" for media in post.media)
+    if post.link is not None and post.media:
+        told = "a page's post has either a link or media; write the link into the text"
+        yield ContentFault("link", Code.POST_OPTION_INVALID, told)
+    if post.options.get("reel") and not has_video:
+        yield ContentFault("options.reel", Code.POST_OPTION_INVALID, "a reel has one video")
+    if has_video and "scheduled_publish_time" in post.options:
+        told = "videos are published when they are due, and not by the platform's own schedule"
+        yield ContentFault("options.scheduled_publish_time", Code.POST_OPTION_INVALID, told)
+
+
+def _youtube_together(post: PostContent) -> Iterator[ContentFault]:
+    if post.options.get("publish_at") is not None and post.options.get("privacy") != "private":
+        told = "publish_at goes with privacy private alone"
+        yield ContentFault("options.publish_at", Code.POST_OPTION_INVALID, told)
+
+
 _JPEG = frozenset({"image/jpeg"})
 _MP4_MOV = frozenset({"video/mp4", "video/quicktime"})
 _VIDEOS = _MP4_MOV | {"video/webm", "video/mpeg", "video/x-msvideo", "video/x-matroska", "video/3gpp"}
@@ -221,6 +242,7 @@ FACEBOOK = ContentRules(
     media=(0, 10),
     link=True,
     options={"reel": _flag, "title": _text(1, 255), "scheduled_publish_time": _whole},
+    together=_facebook_together,
 )
 #: developers.google.com: youtube/v3/docs/videos.
 YOUTUBE = ContentRules(
@@ -241,6 +263,7 @@ YOUTUBE = ContentRules(
         "notify_subscribers": _flag,
     },
     required_options=("title",),
+    together=_youtube_together,
 )
 #: docs.joinmastodon.org: methods/statuses and user/posting. A server may allow more than the usual 500 characters.
 MASTODON = ContentRules(
@@ -258,3 +281,10 @@ MASTODON = ContentRules(
         "language": _text(2, 3),
     },
 )
+#: By the names that accounts have.
+RULES: Mapping[str, ContentRules] = {
+    "facebook": FACEBOOK,
+    "instagram": INSTAGRAM,
+    "mastodon": MASTODON,
+    "youtube": YOUTUBE,
+}

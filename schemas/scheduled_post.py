@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import UTC, timedelta
 from enum import StrEnum
 from typing import Annotated, ClassVar
@@ -13,6 +14,9 @@ from penstock.schemas.errors import Code
 from penstock.schemas.job import Payload
 from penstock.schemas.names import Name, Queue
 from penstock.schemas.post_content import PostContent
+
+#: Who schedules a post for later than this has most likely mistaken the unit of a time stamp.
+LONGEST_AHEAD = timedelta(days=10 * 366)
 
 
 class PostState(StrEnum):
@@ -50,6 +54,7 @@ class SchedulePost(Payload, kind="scheduled_post.schedule", queue=Queue.POSTS):
     """Take in a post that is to be published at an instant. The post's id is the id of this job."""
 
     conflict_code: ClassVar[Code] = Code.POST_CONFLICT
+    subjects: ClassVar[Mapping[str, str]] = {"account": "account_id"}
 
     account_id: UUID = Field(description="the account that it is published to")
     due_at: AwareDatetime = Field(description="when: RFC 3339 with offset; at once where it has passed")
@@ -77,6 +82,7 @@ class PublishPost(Payload, kind="scheduled_post.publish", queue=Queue.PUBLISHING
     """Publish a post that was claimed. It names what gates ask for, so that they need not read the post."""
 
     urgent: ClassVar[bool] = True
+    subjects: ClassVar[Mapping[str, str]] = {"account": "account_id", "platform": "platform"}
 
     post_id: UUID
     version: Annotated[int, Field(ge=1)] = Field(description="of the post when it was claimed: later, nothing is done")

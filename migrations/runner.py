@@ -14,6 +14,7 @@ from psycopg.rows import tuple_row
 
 from penstock.migrations import execution
 from penstock.migrations.files import FOLDER, Folder, read_folder
+from penstock.migrations.grants import require_granted
 from penstock.migrations.records import Record, has_records, read_records
 from penstock.migrations.rights import act_as_owner, may_act_as_owner, require_rights
 from penstock.migrations.session import as_penstock_error, connect, database_errors, migration_lock, with_retries
@@ -23,12 +24,15 @@ _log = logging.getLogger(__name__)
 
 MigrationState = Literal["pending", "applied", "started", "changed", "missing_file"]
 
-#: Below the migration that makes the function there is nothing to do.
+#: Below the migration that makes a function there is nothing to do.
 _MAKE_PARTITIONS = """
 DO $$
 BEGIN
     IF to_regprocedure('penstock.ensure_submissions_partitions(integer)') IS NOT NULL THEN
         PERFORM penstock.ensure_submissions_partitions();
+    END IF;
+    IF to_regprocedure('penstock.ensure_publish_attempts_partitions(integer)') IS NOT NULL THEN
+        PERFORM penstock.ensure_publish_attempts_partitions();
     END IF;
 END
 $$
@@ -147,15 +151,21 @@ class Migrator:
     def verify(self) -> None:
         """See that the files are, byte for byte, what was applied, and that every applied migration has its files.
 
+        Where all of this release are applied, the roles' rights must be those that they give, too.
+
         Raises:
-            PenstockError: `STORAGE_MIGRATION_CHANGED`, naming each file that is changed or missing, or
-                `STORAGE_MIGRATION_INVALID` for files that were not applied and can't be.
+            PenstockError: `STORAGE_MIGRATION_CHANGED`, naming each file that is changed or missing,
+                `STORAGE_MIGRATION_INVALID` for files that were not applied and can't be, or
+                `STORAGE_RIGHTS_DIFFER`, naming each right that is missing or should not be.
         """
         folder = read_folder(self._folder)
         with self._connected() as connection:
             known = _records(connection)
-        _require_unchanged(list(known.values()), folder)
-        folder.require_sound()
+            _require_unchanged(list(known.values()), folder)
+            folder.require_sound()
+            is_complete = all(record.state == "applied" for record in known.values())
+            if self._folder == FOLDER and known.keys() == folder.migrations.keys() and is_complete:
+                require_granted(connection)
 
     @contextmanager
     def _connected(self) -> Iterator[psycopg.Connection]:

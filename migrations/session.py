@@ -13,6 +13,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from penstock.schemas.errors import Code, PenstockError, UnavailableError
+from penstock.schemas.refusals import refusal_of
 
 _log = logging.getLogger(__name__)
 
@@ -107,6 +108,9 @@ def set_lock_timeout(connection: psycopg.Connection, timeout: timedelta) -> None
 def _why_unreachable(error: psycopg.Error, parameters: Mapping[str, object]) -> str:
     host, port = str(parameters.get("host") or "localhost"), str(parameters.get("port") or 5432)
     place = f" at {host}:{port}" if _TELLABLE_HOST.fullmatch(host) and port.isdigit() else ""
+    refusal = refusal_of(error)
+    if refusal is not None:
+        return f"no connection to PostgreSQL{place}: {refusal}"
     told = _SERVER_SAYS.search(str(error)) or _HOST_SAYS.search(str(error))
     return f"PostgreSQL{place} does not answer: {told[1] if told else type(error).__name__}"
 

@@ -10,6 +10,10 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import class_row, tuple_row
 
+from penstock.producers.enqueue_spans import enqueueing
+from penstock.producers.storage.causes import caused
+from penstock.producers.storage.dbapi import DbapiConnection, DbapiCursor, KnownOtherwiseError, first_value
+from penstock.producers.tracing import Cause, current_cause
 from penstock.schemas.errors import Code, ConflictError, InvalidInputError
 from penstock.schemas.job import EncodedPayload, Payload
 from penstock.schemas.limits import Limits
@@ -19,10 +23,23 @@ from penstock.schemas.names import DEFAULT_TENANT, require_name
 CHANNEL = "penstock_outbox"
 
 _ENQUEUE = "SELECT penstock.enqueue_bytes(%s, %s, %s, %s, %s, %s, %s)"
+_ENQUEUE_MANY = """SELECT penstock.enqueue_many_bytes(
+    %s::text[], %b::bytea[], %s::timestamptz[], %s::text[], %s::text[], %s::text[], %s::integer[]
+)"""
+
+
+@dataclass(frozen=True, slots=True)
+class JobToEnqueue:
+    """One of many jobs, with what `enqueue_in_transaction` takes beside it."""
+
+    job: Payload | EncodedPayload
+    tenant: str = DEFAULT_TENANT
+    run_at: datetime | None = None
+    idempotency_key: str | None = None
 
 
 def enqueue_in_transaction(
-    session: "psycopg.Connection[Any] | psycopg.Cursor[Any]",
+    session: "psycopg.Connection[Any] | psycopg.Cursor[Any] | DbapiConnection | DbapiCursor",
     job: Payload | EncodedPayload,
     *,
     tenant: str = DEFAULT_TENANT,
@@ -35,7 +52,8 @@ def enqueue_in_transaction(
     Needs the role `penstock_worker`. The payload reaches its actor byte for byte.
 
     Args:
-        session: a connection, or a cursor of it.
+        session: a connection, or a cursor of it: psycopg's, or any that speaks the DBAPI with `%s` (Django's,
+            SQLAlchemy's `connection.connection`, psycopg2's).
         job: what to do.
         tenant: whose job it is.
         limits: the size limits; the payload is checked before anything is sent.
@@ -52,13 +70,20 @@ def enqueue_in_transaction(
         psycopg.Error: as any statement.
     """
     payload, parameters = _prepare(job, tenant, run_at, idempotency_key, limits)
-    connection = session if isinstance(session, psycopg.Connection) else session.connection
-    with connection.cursor(row_factory=tuple_row) as cursor:
-        try:
-            row = cursor.execute(_ENQUEUE, parameters).fetchone()
-        except psycopg.errors.UniqueViolation:
-            raise _conflict(payload) from None
-    return _id_of(row)
+    with enqueueing([payload], current_cause()) as cause:
+        statement, parameters = caused(_ENQUEUE, parameters, cause)
+        if not isinstance(session, (psycopg.Connection, psycopg.Cursor)):
+            try:
+                return UUID(str(first_value(session, statement, parameters)))
+            except KnownOtherwiseError as error:
+                raise _conflict(payload) from error.__cause__
+        connection = session if isinstance(session, psycopg.Connection) else session.connection
+        with connection.cursor(row_factory=tuple_row) as cursor:
+            try:
+                row = cursor.execute(statement.encode(), parameters).fetchone()
+            except psycopg.errors.UniqueViolation:
+                raise _conflict(payload) from None
+        return _id_of(row)
 
 
 async def enqueue_in_transaction_async(
@@ -73,12 +98,57 @@ async def enqueue_in_transaction_async(
     """As `enqueue_in_transaction`, awaited."""
     payload, parameters = _prepare(job, tenant, run_at, idempotency_key, limits)
     connection = session if isinstance(session, psycopg.AsyncConnection) else session.connection
-    async with connection.cursor(row_factory=tuple_row) as cursor:
+    with enqueueing([payload], current_cause()) as cause:
+        statement, parameters = caused(_ENQUEUE, parameters, cause)
+        async with connection.cursor(row_factory=tuple_row) as cursor:
+            try:
+                row = await (await cursor.execute(statement.encode(), parameters)).fetchone()
+            except psycopg.errors.UniqueViolation:
+                raise _conflict(payload) from None
+        return _id_of(row)
+
+
+def enqueue_many_in_transaction(
+    session: "psycopg.Connection[Any] | psycopg.Cursor[Any]",
+    jobs: Sequence[JobToEnqueue],
+    *,
+    limits: Limits | None = None,
+) -> list[UUID]:
+    """Enqueue jobs in the caller's transaction as `enqueue_in_transaction` does, all of them by one statement.
+
+    They go to their queues in this order. All payloads are in memory at once, so a few thousand are enough for a call.
+
+    Returns:
+        The jobs' ids, in their order.
+
+    Raises:
+        InvalidInputError: before anything is sent to PostgreSQL.
+        ConflictError: where a key is known with another payload; none of them is enqueued.
+        psycopg.Error: as any statement.
+    """
+    if not jobs:
+        return []
+    prepared = [_prepare(one.job, one.tenant, one.run_at, one.idempotency_key, limits) for one in jobs]
+    columns = [list(column) for column in zip(*(parameters for _, parameters in prepared), strict=True)]
+    kinds, bodies, run_ats, keys, tenants, queues, versions = columns
+    connection = session if isinstance(session, psycopg.Connection) else session.connection
+    with (
+        enqueueing([payload for payload, _ in prepared], current_cause()) as cause,
+        connection.cursor(row_factory=tuple_row) as cursor,
+    ):
+        arrays = (kinds, bodies, run_ats, keys, tenants, queues, versions)
+        statement, parameters = caused(_ENQUEUE_MANY, arrays, cause)
         try:
-            row = await (await cursor.execute(_ENQUEUE, parameters)).fetchone()
-        except psycopg.errors.UniqueViolation:
-            raise _conflict(payload) from None
-    return _id_of(row)
+            row = cursor.execute(statement.encode(), parameters).fetchone()
+        except psycopg.errors.UniqueViolation as error:
+            raise _conflict(prepared[_place_of(error)][0]) from None
+    found: list[UUID] = [] if row is None else row[0]
+    return found
+
+
+def _place_of(error: psycopg.errors.UniqueViolation) -> int:
+    """Which of many jobs is in conflict, from 0: the function tells it as the detail."""
+    return int(error.diag.message_detail or "1") - 1
 
 
 def _prepare(
@@ -110,7 +180,8 @@ class OutboxRow:
     """A job in the outbox.
 
     `queue` is None where its kind is to tell; `run_at` is None for at once. `revives` is the death from which an
-    operator called the job back; None for one that a producer enqueued.
+    operator called the job back; None for one that a producer enqueued. `trace`, `request_id` and `follows` are what
+    its message is to say of its cause.
     """
 
     id: int
@@ -124,6 +195,14 @@ class OutboxRow:
     run_at: datetime | None
     created_at: datetime
     revives: datetime | None = None
+    trace: str | None = None
+    request_id: str | None = None
+    follows: str | None = None
+
+    @property
+    def cause(self) -> Cause:
+        """What the job was enqueued for."""
+        return Cause(self.trace, self.request_id, self.follows)
 
 
 class Waiting(StrEnum):
@@ -144,7 +223,7 @@ _WHICH = {
 }
 OUTBOX_COLUMNS = (
     "o.id, o.job_id, o.kind, o.queue, o.tenant, o.payload_version, o.payload, o.idempotency_key, o.run_at,"
-    " o.created_at, o.revives"
+    " o.created_at, o.revives, o.trace, o.request_id, o.follows"
 )
 
 # How large a payload is stands beside it, so those that are too much for this round are not read.

@@ -1,5 +1,6 @@
 """What stands where among the scheduled posts: reads of `scheduled_posts` and of `publish_attempts`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -161,6 +162,15 @@ def listing(
         f"SELECT {_COLUMNS} FROM penstock.scheduled_posts WHERE {where} ORDER BY due_at, post_id LIMIT %(limit)s"
     )
     return statement, parameters
+
+
+def find_digests(connection: psycopg.Connection[Any], tenant: str, post_ids: Sequence[UUID]) -> dict[UUID, bytes]:
+    """The digests (`schemas.scheduled_post.post_digest`) of those of these posts that are stored."""
+    found = connection.execute(
+        "SELECT post_id, digest FROM penstock.scheduled_posts WHERE tenant = %s AND post_id = ANY(%s)",
+        (tenant, list(post_ids)),
+    )
+    return {post_id: bytes(digest) for post_id, digest in found}
 
 
 def list_attempts(

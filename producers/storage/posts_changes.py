@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+from psycopg.rows import class_row
 
 from penstock.schemas.errors import Code, ConflictError, NotFoundError, PenstockError
 from penstock.schemas.scheduled_post import PostState
@@ -37,6 +38,11 @@ _SETTLE_LIVE = _GUARDED.format(
     " published_at = coalesce(%(published_at)s, attempt_began_at, now()), last_code = NULL, updated_at = now()"
 )
 
+_LOCK = """
+SELECT state, version, due_at, claimed_by AS job_id FROM penstock.scheduled_posts
+ WHERE tenant = %s AND post_id = %s FOR UPDATE
+"""
+
 #: A post may change between the statement that did not find it in the right state and the one that asks for its state.
 _TRIES = 3
 
@@ -49,6 +55,22 @@ class ChangedPost:
     state: str
     version: int
     due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PostStanding:
+    """How a post stood before it was decided on. `job_id`: of its latest claim, None where that is over."""
+
+    state: str
+    version: int
+    due_at: datetime
+    job_id: UUID | None
+
+
+def lock_post(connection: psycopg.Connection[Any], tenant: str, post_id: UUID) -> PostStanding | None:
+    """Lock a post for the rest of the transaction, to decide on what it is; None where there is none."""
+    with connection.cursor(row_factory=class_row(PostStanding)) as cursor:
+        return cursor.execute(_LOCK, (tenant, post_id)).fetchone()
 
 
 def reschedule(

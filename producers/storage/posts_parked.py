@@ -25,6 +25,14 @@ def release_parked(connection: psycopg.Connection[Any], account_id: UUID) -> int
     return connection.execute(_RELEASE, (account_id,)).rowcount
 
 
+def count_parked(connection: psycopg.Connection[Any], account_id: UUID) -> int:
+    """How many posts are due and wait for the account."""
+    row = connection.execute(
+        "SELECT count(*) FROM penstock.scheduled_posts WHERE account_id = %s AND parked_at IS NOT NULL", (account_id,)
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
 def release_forgotten(connection: psycopg.Connection[Any]) -> int:
     """Let parked posts of active accounts be claimed; returns how many there were. There should be none."""
     return connection.execute(_RELEASE_FORGOTTEN).rowcount

@@ -22,6 +22,10 @@ ROWS = "SELECT count(*) FROM penstock.outbox"
 RIGHTS = {
     "enqueue": ("SELECT penstock.enqueue('a.b', '{}')", {"penstock_producer", "penstock_worker"}),
     "enqueue bytes": ("SELECT penstock.enqueue_bytes('a.b', '{}'::bytea)", {"penstock_worker"}),
+    "enqueue many": (
+        "SELECT penstock.enqueue_many_bytes('{a.b}', '{a}', '{NULL}', '{k}', '{t}', '{NULL}', '{1}')",
+        {"penstock_worker"},
+    ),
     "derive an id": ("SELECT penstock.job_id('t', 'a.b', 'k')", {"penstock_worker", "penstock_reader"}),
     "check arguments": ("SELECT penstock.require_enqueueable('a.b', 't', 'k', now())", set()),
     "read the outbox": ("SELECT * FROM penstock.outbox", {"penstock_worker", "penstock_reader"}),
@@ -301,3 +305,35 @@ def test_the_way_down_and_up_again_is_the_same_schema(url: str) -> None:
         assert connection.execute("SELECT to_regclass('penstock.outbox')").fetchone() == (None,)
         migrator.up()
         assert catalogue(connection) == made
+
+
+MANY = (
+    "SELECT penstock.enqueue_many_bytes(%s::text[], '{a,b}', '{NULL,NULL}', %s::text[], %s::text[], '{q,q}', '{1,1}')"
+)
+MANY_REFUSED = {
+    "kind": (["a.b", "A.b"], [None, None], ["t", "t"], "JOB_UNKNOWN_KIND"),
+    "key": (["a.b", "a.b"], ["k", "a/b"], ["t", "t"], "REQUEST_USAGE: 'a/b'"),
+    "tenant": (["a.b", "a.b"], [None, None], ["t", None], "REQUEST_TENANT_INVALID: NULL"),
+    "too few": (["a.b", "a.b"], ["k"], ["t", "t"], "REQUEST_USAGE: each array"),
+    "too many": (["a.b"], [None, None], ["t", "t"], "REQUEST_USAGE: each array"),
+}
+
+
+@pytest.mark.parametrize(("kinds", "keys", "tenants", "told"), MANY_REFUSED.values(), ids=MANY_REFUSED)
+def test_of_many_each_is_checked_as_one_alone(
+    scratch: psycopg.Connection, kinds: list[str], keys: list[str | None], tenants: list[str | None], told: str
+) -> None:
+    with pytest.raises(errors.InvalidParameterValue, match=told), scratch.transaction():
+        scratch.execute(MANY, (kinds, keys, tenants))
+    assert scratch.execute(ROWS).fetchone() == (0,)
+
+
+def test_many_tell_the_relay_once_and_only_where_it_sleeps(url: str) -> None:
+    Migrator(url).up()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("LISTEN penstock_outbox")
+        heard = []
+        for keys in (["1", "2"], ["3", "4"], ["3", "4"]):
+            connection.execute(MANY, (["a.b", "a.b"], keys, ["t", "t"]))
+            heard.append(len(list(connection.notifies(timeout=0))))
+        assert heard == [1, 0, 0]

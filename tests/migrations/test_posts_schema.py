@@ -50,6 +50,8 @@ RIGHTS = {
     "remove an attempt": ("DELETE FROM penstock.publish_attempts", set()),
     "make partitions": ("SELECT penstock.ensure_publish_attempts_partitions(5)", WORKER),
     "drop old partitions": ("SELECT penstock.drop_publish_attempts_partitions(24)", WORKER),
+    "delete old posts": ("SELECT penstock.delete_ended_posts(now() - INTERVAL '1 year', 10)", WORKER),
+    "wake schedulers": ("SELECT penstock.tell_of_due_post()", set()),
     "drop a partition": ("DROP TABLE penstock.publish_attempts_default", set()),
 }
 
@@ -140,6 +142,15 @@ def test_retention_drops_whole_months_that_are_old_enough(scratch: psycopg.Conne
     assert partitions(scratch) == named(*map(month, (-24, -23, *range(-1, 4)))) | {"default"}
     with pytest.raises(errors.InvalidParameterValue), scratch.transaction():
         scratch.execute("SELECT penstock.drop_publish_attempts_partitions(11)")
+
+
+def test_up_makes_the_partitions_of_later_months_too(url: str) -> None:
+    Migrator(url).up()
+    with psycopg.connect(url, autocommit=True) as connection:
+        latest = f"penstock.publish_attempts_y{month(3):%Y}m{month(3):%m}"
+        connection.execute(f"DROP TABLE {latest}".encode())
+        assert Migrator(url).up() == []
+        assert connection.execute("SELECT to_regclass(%s)::text", (latest,)).fetchone() == (latest,)
 
 
 def test_the_way_down_and_up_again_is_the_same_schema(url: str) -> None:

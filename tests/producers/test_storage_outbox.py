@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,12 @@ from hypothesis import strategies as st
 from psycopg.rows import dict_row
 
 from penstock.producers import Submission, WriteSubmissionBatch
-from penstock.producers.storage.outbox import enqueue_in_transaction, enqueue_in_transaction_async
+from penstock.producers.storage.outbox import (
+    JobToEnqueue,
+    enqueue_in_transaction,
+    enqueue_in_transaction_async,
+    enqueue_many_in_transaction,
+)
 from penstock.schemas.errors import ConflictError, InvalidInputError
 from penstock.schemas.identity import job_id
 from penstock.schemas.job import EncodedPayload
@@ -140,6 +146,97 @@ def test_what_is_wrong_is_refused_before_anything_is_sent(
 ) -> None:
     with pytest.raises(InvalidInputError, match=code):
         enqueue_in_transaction(connection, batch(), **arguments)
+    assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+
+
+def many(connection: "psycopg.Connection[Any]", *jobs: Any, **said: Any) -> list[uuid.UUID]:
+    return enqueue_many_in_transaction(connection, [JobToEnqueue(job, **said) for job in jobs])
+
+
+def test_many_are_the_jobs_that_each_alone_would_be(connection: "psycopg.Connection[Any]") -> None:
+    ahead = datetime.now(UTC).replace(microsecond=5) + timedelta(days=400)
+    jobs = [
+        JobToEnqueue(batch(batch_id="b2"), "acme"),
+        JobToEnqueue(PAYLOAD, run_at=ahead),
+        JobToEnqueue(batch(batch_id="b1"), idempotency_key="other", run_at=datetime(2001, 1, 1, tzinfo=UTC)),
+        JobToEnqueue(PAYLOAD),
+    ]
+    columns = "kind, queue, tenant, payload_version, payload, idempotency_key, digest, run_at, state"
+    ids = enqueue_many_in_transaction(connection, jobs)
+    together = connection.execute(f"SELECT job_id, {columns} FROM penstock.outbox ORDER BY id".encode()).fetchall()
+    assert [row[0] for row in together] == ids
+    connection.rollback()
+    for one in jobs:
+        enqueue_in_transaction(
+            connection, one.job, tenant=one.tenant, run_at=one.run_at, idempotency_key=one.idempotency_key
+        )
+    apart = connection.execute(f"SELECT {columns} FROM penstock.outbox ORDER BY id".encode()).fetchall()
+    assert [row[1:] for row in together] == apart
+    assert ids[0] == job_id("acme", "submission_batch.write", "b2")
+    assert ids[2] == job_id("default", "submission_batch.write", "other")
+
+
+def test_none_are_none(connection: "psycopg.Connection[Any]") -> None:
+    assert many(connection) == []
+    assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+
+
+def test_many_again_add_what_is_missing(connection: "psycopg.Connection[Any]", database: Database) -> None:
+    first = many(connection, batch(batch_id="b1"), batch(batch_id="b2"))
+    assert many(connection, batch(batch_id="b2"), batch(batch_id="b3"), batch(batch_id="b3")) == [
+        first[1],
+        *[job_id("default", "submission_batch.write", "b3")] * 2,
+    ]
+    connection.commit()
+    assert count(database) == 3
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_of_many_one_conflict_is_told_as_that_job_and_none_is_added(
+    connection: "psycopg.Connection[Any]", place: int
+) -> None:
+    enqueue_in_transaction(connection, PAYLOAD, idempotency_key="p")
+    enqueue_in_transaction(connection, batch("one"))
+    jobs = [JobToEnqueue(PAYLOAD, idempotency_key="p"), JobToEnqueue(batch(batch_id="new"))]
+    jobs.insert(place, JobToEnqueue(batch("two")))
+    with pytest.raises(ConflictError, match="BATCH_CONFLICT"), connection.transaction():
+        enqueue_many_in_transaction(connection, jobs)
+    assert connection.execute("SELECT count(*) FROM penstock.outbox").fetchone() == (2,)
+
+
+def test_two_of_many_with_one_key_and_other_payloads_are_a_conflict(connection: "psycopg.Connection[Any]") -> None:
+    with pytest.raises(ConflictError, match="BATCH_CONFLICT"):
+        many(connection, batch("one"), batch("two"))
+
+
+def test_many_wait_for_a_transaction_that_has_one_of_their_keys(
+    connection: "psycopg.Connection[Any]", database: Database
+) -> None:
+    """It is rolled back, so the job is theirs; or its job is done and gone before they look."""
+    with psycopg.connect(database.url) as other, ThreadPoolExecutor(1) as pool:
+        enqueue_in_transaction(other, batch(batch_id="b1"))
+        adding = pool.submit(many, connection, batch(batch_id="b0"), batch(batch_id="b1"))
+        while not database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            assert not adding.done()
+        other.rollback()
+        assert len(adding.result(30)) == 2
+    connection.commit()
+    assert count(database) == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        pytest.param({"tenant": "a/b"}, "REQUEST_TENANT_INVALID", id="tenant"),
+        pytest.param({"idempotency_key": ""}, "REQUEST_USAGE", id="key"),
+        pytest.param({"run_at": datetime(2030, 1, 1)}, "REQUEST_USAGE", id="naive"),  # noqa: DTZ001  the point of it
+    ],
+)
+def test_of_many_one_that_is_wrong_is_refused_before_anything_is_sent(
+    connection: "psycopg.Connection[Any]", wrong: dict[str, Any], code: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=code):
+        enqueue_many_in_transaction(connection, [JobToEnqueue(PAYLOAD), JobToEnqueue(PAYLOAD, **wrong)])
     assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
 
 

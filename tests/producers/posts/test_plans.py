@@ -59,11 +59,12 @@ def test_what_is_due_is_claimed_by_its_index(year: Connection) -> None:
     for number in range(DUE):
         new_post(year, account, ago(seconds=number % 60))
     with year.transaction(force_rollback=True):
-        parameters = {"now": datetime.now(UTC), "limit": claims.CLAIM_LIMIT}
+        parameters = {"due_by": datetime.now(UTC), "limit": claims.CLAIM_LIMIT}
         told, nodes, indexes = plan_of(year, claims._LOCK, parameters)
     assert indexes == {"scheduled_posts_due_idx"}, told
     assert not nodes & {"Seq Scan", "Sort", "Bitmap Heap Scan"}, told
-    sizes, times = [], []
+    sizes: list[int] = []
+    times: list[float] = []
     while not sizes or sizes[-1]:
         began = time.perf_counter()
         with year.transaction():
@@ -76,7 +77,7 @@ def test_what_is_due_is_claimed_by_its_index(year: Connection) -> None:
 
 def test_a_claim_that_was_planned_once_for_all_uses_it_too(year: Connection) -> None:
     """After some executions PostgreSQL may keep a plan that knows neither the instant nor the limit."""
-    prepared = claims._LOCK.replace("%(now)s", "$1").replace("%(limit)s", "$2")
+    prepared = claims._LOCK.replace("%(due_by)s", "$1").replace("%(limit)s", "$2")
     with year.transaction(force_rollback=True):
         year.execute("SET LOCAL plan_cache_mode = force_generic_plan")
         year.execute(f"PREPARE claim (timestamptz, bigint) AS {prepared}".encode())
@@ -101,5 +102,8 @@ def test_a_list_is_read_by_its_index(year: Connection, which: PostFilter, index:
     after = (datetime.now(UTC) + timedelta(days=30), uuid.uuid4())
     statement, parameters = listing(TENANT, which, after, 50)
     told, nodes, indexes = plan_of(year, statement, parameters)
-    assert indexes == {f"scheduled_posts_{index}_idx"}, told
-    assert "Seq Scan" not in nodes, told
+    # The operators' index has a state's posts of all tenants in the same order, and is as good where most are of one.
+    allowed = {f"scheduled_posts_{index}_idx", *(["scheduled_posts_watch_idx"] if which.state is not None else [])}
+    assert len(indexes) == 1, told
+    assert indexes <= allowed, told
+    assert not nodes & {"Seq Scan", "Sort"}, told

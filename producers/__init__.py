@@ -10,7 +10,10 @@ with Producer.from_environment() as producer:
 
 from penstock.producers.async_client import AsyncProducer
 from penstock.producers.batches import Progress, SubmitOptions, Submitted
-from penstock.producers.client import Enqueued, Producer, Replicas, Windows
+from penstock.producers.client import Producer
+from penstock.producers.enqueued import Enqueued, Replicas, Windows
+from penstock.producers.patience import OnFull, Patience, Waiting
+from penstock.producers.queue.bounds import Bounds, QueueFullError
 from penstock.producers.queue.records import JobRecord, JobState
 from penstock.producers.settings import ProducerSettings
 from penstock.producers.tracing import traced
@@ -26,6 +29,7 @@ from penstock.schemas.submission_batch import Submission, WriteSubmissionBatch
 
 __all__ = [
     "AsyncProducer",
+    "Bounds",
     "Code",
     "ConflictError",
     "Enqueued",
@@ -33,15 +37,19 @@ __all__ = [
     "JobRecord",
     "JobState",
     "NotFoundError",
+    "OnFull",
+    "Patience",
     "PenstockError",
     "Producer",
     "ProducerSettings",
     "Progress",
+    "QueueFullError",
     "Replicas",
     "Submission",
     "SubmitOptions",
     "Submitted",
     "UnavailableError",
+    "Waiting",
     "Windows",
     "WriteSubmissionBatch",
     "traced",

@@ -2,16 +2,18 @@
 
 import asyncio
 import os
-import threading
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, Future
+from collections.abc import AsyncIterable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
 
+from penstock.producers.async_calls import Drained, Stoppable, ended, in_loop
 from penstock.producers.batches import Progress, Row, SubmitOptions, Submitted
-from penstock.producers.client import Enqueued, Producer
+from penstock.producers.client import Producer
+from penstock.producers.enqueued import Enqueued
+from penstock.producers.patience import OnFull, Patience
 from penstock.producers.queue.records import JobRecord, JobState
 from penstock.schemas.job import EncodedPayload, Payload
 
@@ -39,11 +41,19 @@ class AsyncProducer:
         idempotency_key: str | None = None,
         revive: Collection[JobState] = (),
         trace: str | None = None,
+        on_full: OnFull | Patience = "raise",
     ) -> Enqueued:
         """As `Producer.enqueue`."""
-        return await asyncio.to_thread(
-            self._producer.enqueue, job, delay=delay, idempotency_key=idempotency_key, revive=revive, trace=trace
-        )
+        with ended(on_full) as patience:
+            return await asyncio.to_thread(
+                self._producer.enqueue,
+                job,
+                delay=delay,
+                idempotency_key=idempotency_key,
+                revive=revive,
+                trace=trace,
+                on_full=patience,
+            )
 
     async def enqueue_many(
         self,
@@ -53,16 +63,19 @@ class AsyncProducer:
         spread: timedelta | None = None,
         revive: Collection[JobState] = (),
         trace: str | None = None,
+        on_full: OnFull | Patience = "raise",
     ) -> list[Enqueued]:
         """As `Producer.enqueue_many`."""
-        return await asyncio.to_thread(
-            self._producer.enqueue_many,
-            jobs,
-            idempotency_keys=idempotency_keys,
-            spread=spread,
-            revive=revive,
-            trace=trace,
-        )
+        with ended(on_full) as patience:
+            return await asyncio.to_thread(
+                self._producer.enqueue_many,
+                jobs,
+                idempotency_keys=idempotency_keys,
+                spread=spread,
+                revive=revive,
+                trace=trace,
+                on_full=patience,
+            )
 
     async def enqueue_at(
         self,
@@ -71,11 +84,18 @@ class AsyncProducer:
         *,
         idempotency_key: str | None = None,
         trace: str | None = None,
+        on_full: OnFull | Patience = "raise",
     ) -> Enqueued:
         """As `Producer.enqueue_at`."""
-        return await asyncio.to_thread(
-            self._producer.enqueue_at, job, when, idempotency_key=idempotency_key, trace=trace
-        )
+        with ended(on_full) as patience:
+            return await asyncio.to_thread(
+                self._producer.enqueue_at,
+                job,
+                when,
+                idempotency_key=idempotency_key,
+                trace=trace,
+                on_full=patience,
+            )
 
     async def submit(
         self,
@@ -92,18 +112,25 @@ class AsyncProducer:
         again sends the rest.
         """
         loop = asyncio.get_running_loop()
-        source = _Drained(rows, loop) if isinstance(rows, AsyncIterable) else _Stoppable(rows)
-        report = None if on_progress is None else _in_loop(on_progress, loop)
-        try:
-            return await asyncio.to_thread(
-                self._producer.submit, form_id, source, batch_id=batch_id, options=options, on_progress=report
-            )
-        finally:
-            source.stop()
+        source = Drained(rows, loop) if isinstance(rows, AsyncIterable) else Stoppable(rows)
+        report = None if on_progress is None else in_loop(on_progress, loop)
+        chosen = options or SubmitOptions()
+        with ended(chosen.on_full) as patience:
+            chosen = replace(chosen, on_full=patience)
+            try:
+                return await asyncio.to_thread(
+                    self._producer.submit, form_id, source, batch_id=batch_id, options=chosen, on_progress=report
+                )
+            finally:
+                source.stop()
 
     async def claim_base(self, base_batch_id: str, form_id: str, batch_size: int) -> None:
         """As `Producer.claim_base`."""
         await asyncio.to_thread(self._producer.claim_base, base_batch_id, form_id, batch_size)
+
+    def of_tenant(self, tenant: str) -> Self:
+        """As `Producer.of_tenant`."""
+        return type(self)(self._producer.of_tenant(tenant))
 
     async def job(self, job_id: uuid.UUID) -> JobRecord | None:
         """As `Producer.job`."""
@@ -128,57 +155,3 @@ class AsyncProducer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
-
-
-def _in_loop(report: Callable[[Progress], None], loop: asyncio.AbstractEventLoop) -> Callable[[Progress], None]:
-    def hand_over(progress: Progress) -> None:
-        loop.call_soon_threadsafe(report, progress)
-
-    return hand_over
-
-
-class _Stoppable(Iterator[Row]):
-    """A source that ends with an error once it is stopped, because a thread can't be cancelled."""
-
-    def __init__(self, rows: Iterable[Row]) -> None:
-        self._rows = iter(rows)
-        self._stopped = threading.Event()
-
-    def stop(self) -> None:
-        """Give no further row."""
-        self._stopped.set()
-
-    def __next__(self) -> Row:
-        if self._stopped.is_set():
-            # No mere end: what was read of a batch by then must not be sent as if it were all.
-            raise CancelledError
-        return next(self._rows)
-
-
-class _Drained(_Stoppable):
-    """An asynchronous source, iterated from another thread a step at a time, so that it sets the pace."""
-
-    def __init__(self, rows: AsyncIterable[Row], loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(self._steps(aiter(rows)))
-        self._loop = loop
-        self._step: Future[Row] | None = None
-
-    def stop(self) -> None:
-        """Give no further row, and no longer wait for one."""
-        super().stop()
-        if self._step is not None:
-            self._step.cancel()
-
-    def _steps(self, source: AsyncIterator[Row]) -> Iterator[Row]:
-        while True:
-            self._step = asyncio.run_coroutine_threadsafe(_next(source), self._loop)
-            if self._stopped.is_set():
-                self._step.cancel()
-            try:
-                yield self._step.result()
-            except StopAsyncIteration:
-                return
-
-
-async def _next(source: AsyncIterator[Row]) -> Row:
-    return await anext(source)

@@ -4,11 +4,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 from typing import Any
 
+from penstock.producers.patience import OnFull, Patience, patience_of, patiently
 from penstock.schemas.errors import Code, InvalidInputError, PenstockError
 from penstock.schemas.job import EncodedPayload
 from penstock.schemas.limits import Limits
@@ -30,6 +33,9 @@ class SubmitOptions:
     pause: timedelta = timedelta(0)
     #: The form version to judge by; None means the latest when a batch is first processed.
     form_version: int | None = None
+    #: What to do where the queue is full: wait up to five minutes for room for each batch, wait with a patience of
+    #: one's own, or raise.
+    on_full: OnFull | Patience = "wait"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +101,7 @@ def _cut(
     position = 0
     for part in range(1, 10**9):
         encoded = tuple(
-            encode_row(position + index, _plain(row), limits) for index, row in enumerate(islice(rows, size))
+            encode_row(position + index, plain_row(row), limits) for index, row in enumerate(islice(rows, size))
         )
         if not encoded:
             return
@@ -113,7 +119,8 @@ def _cut(
         position += len(encoded)
 
 
-def _plain(row: Row) -> Mapping[str, Any] | bytes:
+def plain_row(row: Row) -> Mapping[str, Any] | bytes:
+    """A row as what `encode_row` takes."""
     return row.model_dump(exclude_none=True) if isinstance(row, Submission) else row
 
 
@@ -138,14 +145,33 @@ def send(
         if on_progress is not None:
             on_progress(Progress(len(sent), rows))
 
+    patience = patience_of(options.on_full)
+
+    def enqueue_patiently(payload: EncodedPayload) -> None:
+        patiently(lambda: enqueue(payload), patience)
+
     try:
-        with ThreadPoolExecutor(options.in_flight, thread_name_prefix="penstock-submit") as threads:
-            for done in _windowed(batches, enqueue, threads, options):
+        with (
+            ThreadPoolExecutor(options.in_flight, thread_name_prefix="penstock-submit") as threads,
+            _ending(patience),
+        ):
+            for done in _windowed(batches, enqueue_patiently, threads, options):
                 acknowledged(done)
     except PenstockError as error:
         error.details["batches_sent"] = len(sent)
         raise
     return Submitted(tuple(sorted(sent, key=_by_part)), rows)
+
+
+@contextmanager
+def _ending(patience: Patience | None) -> Iterator[None]:
+    """Where the block ends with an error, let nobody go on waiting for room: the threads are joined after it."""
+    try:
+        yield
+    except BaseException:
+        if patience is not None:
+            patience.stop.set()
+        raise
 
 
 def _by_part(batch_id: str) -> tuple[int, str]:
@@ -171,6 +197,7 @@ def _windowed(
             wait(window, return_when=FIRST_COMPLETED)
         while window and (window[0].done() or len(window) >= options.in_flight):
             yield window.popleft().result()
-        window.append(threads.submit(send_one, batch))
+        # With the caller's context: its trace, and its request.
+        window.append(threads.submit(copy_context().run, send_one, batch))
     while window:
         yield window.popleft().result()

@@ -1,61 +1,34 @@
 """The synchronous producer."""
 
+import copy
 import os
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
 
 from penstock.producers import batches
+from penstock.producers.enqueue_spans import enqueueing
+from penstock.producers.enqueued import Enqueued, Replicas, Windows, as_enqueued, require_no_conflict
+from penstock.producers.offers import offer_all
+from penstock.producers.patience import OnFull, Patience, patience_of, patiently
 from penstock.producers.queue.bases import BaseBatches
+from penstock.producers.queue.bounds import Bounds
 from penstock.producers.queue.connection import connect, redis_errors
-from penstock.producers.queue.enqueueing import Enqueuer, NewJob, Offer, Offered
+from penstock.producers.queue.enqueueing import Enqueuer, NewJob
 from penstock.producers.queue.message import encode_job
 from penstock.producers.queue.records import JobRecord, JobRecords, JobState
 from penstock.producers.settings import ProducerSettings
 from penstock.producers.tracing import Cause, current_cause
-from penstock.schemas.errors import Code, ConflictError, InvalidInputError
+from penstock.schemas.errors import Code, InvalidInputError
 from penstock.schemas.identity import job_id
 from penstock.schemas.job import EncodedPayload, Payload
 from penstock.schemas.limits import Limits
 from penstock.schemas.names import DEFAULT_TENANT, require_name
 
-
-@dataclass(frozen=True, slots=True)
-class Enqueued:
-    """What a producer is told of a job that Redis has.
-
-    Attributes:
-        known: the same job was enqueued before, and nothing was added.
-        state: where the job stands now.
-        durability: `redis`: the job is as safe as Redis's own persistence (and replication, where replicas are asked
-            to confirm) makes it.
-    """
-
-    job_id: uuid.UUID
-    kind: str
-    queue: str
-    known: bool = False
-    state: JobState = JobState.READY
-    durability: str = "redis"
-
-
-@dataclass(frozen=True, slots=True)
-class Windows:
-    """How long a job is known after it is done: with an idempotency key, and without one."""
-
-    keyed: timedelta = timedelta(days=7)
-    unkeyed: timedelta = timedelta(hours=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Replicas:
-    """How many replicas must have a job before its producer is told that it is enqueued, and the wait for them."""
-
-    acks: int = 0
-    wait: timedelta = timedelta(milliseconds=500)
+__all__ = ["Enqueued", "Producer", "Replicas", "Windows"]
 
 
 class Producer:
@@ -68,10 +41,11 @@ class Producer:
         limits: size limits, checked before anything is sent.
         windows: how long finished jobs are known.
         replicas: what must confirm a job.
+        bounds: how full a queue may get before it takes no new job of this producer.
         clock: tells the instant that jobs are stamped with.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each is a choice of its own, and all but the first have a default
         self,
         redis_url: str,
         *,
@@ -80,6 +54,7 @@ class Producer:
         limits: Limits | None = None,
         windows: Windows | None = None,
         replicas: Replicas | None = None,
+        bounds: Bounds | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.tenant = require_name(tenant, Code.REQUEST_TENANT_INVALID, "a tenant")
@@ -88,7 +63,13 @@ class Producer:
         self._client = connect(redis_url)
         confirming = replicas or Replicas()
         self._windows = windows or Windows()
-        self._queue = Enqueuer(self._client, namespace, replica_acks=confirming.acks, replica_ack_wait=confirming.wait)
+        self._queue = Enqueuer(
+            self._client,
+            namespace,
+            replica_acks=confirming.acks,
+            replica_ack_wait=confirming.wait,
+            bounds=bounds or Bounds(),
+        )
         self._records = JobRecords(self._client, namespace)
         self._bases = BaseBatches(self._client, namespace)
 
@@ -99,16 +80,21 @@ class Producer:
         Raises:
             InvalidInputError: `CONFIG_INVALID`, naming every setting at fault.
         """
-        settings = ProducerSettings.from_environment(environ)
+        return cls.from_settings(ProducerSettings.from_environment(environ))
+
+    @classmethod
+    def from_settings(cls, settings: ProducerSettings, tenant: str | None = None) -> Self:
+        """Make a producer by settings that were read before; for `tenant` where that is not theirs."""
         return cls(
             settings.redis_url,
-            tenant=settings.tenant,
+            tenant=tenant or settings.tenant,
             namespace=settings.namespace,
             limits=settings.limits,
             windows=Windows(
                 timedelta(seconds=settings.idempotency_seconds), timedelta(seconds=settings.record_seconds)
             ),
             replicas=Replicas(settings.replica_acks, timedelta(seconds=settings.replica_ack_seconds)),
+            bounds=settings.bounds,
         )
 
     def enqueue(
@@ -119,6 +105,7 @@ class Producer:
         idempotency_key: str | None = None,
         revive: Collection[JobState] = (),
         trace: str | None = None,
+        on_full: OnFull | Patience = "raise",
     ) -> Enqueued:
         """Enqueue one job; when this returns, Redis has it.
 
@@ -130,14 +117,18 @@ class Producer:
             revive: states (DEAD, DONE) in which the known job is to run again.
             trace: W3C `traceparent` of what the job is for; that of `traced`, or of OpenTelemetry's current span,
                 unless given.
+            on_full: what to do where the queue is full: `raise`, `wait` up to five minutes, or wait with a `Patience`
+                of one's own. A job that is known is told to be known however full the queue is.
 
         Raises:
             InvalidInputError: where the payload is over a limit; nothing was sent.
+            QueueFullError: `QUEUE_FULL` or `QUEUE_OUT_OF_MEMORY`; `retry_after` says when there should be room.
             ConflictError: `JOB_CONFLICT` (`BATCH_CONFLICT` for a batch) where the key is known with another payload.
             PenstockError: of the `QUEUE_` family: send it again.
         """
-        (told,) = self._enqueue([self._encode(job)], [idempotency_key], [delay], revive, current_cause(trace))
-        return told
+        payload = self._encode(job)
+        with enqueueing([payload], current_cause(trace)) as cause:
+            return self._enqueue(self._jobs([payload], [idempotency_key], [delay], cause), revive, on_full)[0]
 
     def enqueue_many(
         self,
@@ -147,6 +138,7 @@ class Producer:
         spread: timedelta | None = None,
         revive: Collection[JobState] = (),
         trace: str | None = None,
+        on_full: OnFull | Patience = "raise",
     ) -> list[Enqueued]:
         """Enqueue several jobs, in order, a thousand to a round trip. All are checked before the first is sent.
 
@@ -156,10 +148,12 @@ class Producer:
             spread: make them ready evenly over this time rather than all at once.
             revive: as `enqueue`.
             trace: as `enqueue`.
+            on_full: as `enqueue`. The jobs that found room are not sent again, those that did not wait.
 
         Raises:
             As `enqueue`; a `QUEUE_` error in the middle leaves the first ones enqueued: send all again. A conflict
-                names the first job that has one in `details["conflicts"]`; all that have none are enqueued.
+                names the first job that has one in `details["conflicts"]`; all that have none are enqueued. Where a
+                queue is full, `details["refused"]` has the places (from 0) of the jobs that Penstock does not have.
         """
         payloads = [self._encode(job) for job in jobs]
         keys = list(idempotency_keys) if idempotency_keys is not None else [None] * len(payloads)
@@ -168,7 +162,8 @@ class Producer:
         delays: list[timedelta | datetime | None] = [None] * len(payloads)
         if spread:
             delays = [spread * place / len(payloads) for place in range(len(payloads))]
-        return self._enqueue(payloads, keys, delays, revive, current_cause(trace))
+        with enqueueing(payloads, current_cause(trace)) as cause:
+            return self._enqueue(self._jobs(payloads, keys, delays, cause), revive, on_full)
 
     def enqueue_at(
         self,
@@ -177,6 +172,7 @@ class Producer:
         *,
         idempotency_key: str | None = None,
         trace: str | None = None,
+        on_full: OnFull | Patience = "raise",
     ) -> Enqueued:
         """Enqueue a job that becomes ready at `when` (aware, by Redis's clock); at once where that has passed.
 
@@ -185,35 +181,32 @@ class Producer:
         """
         if when.tzinfo is None:
             raise InvalidInputError(Code.REQUEST_USAGE, "enqueue_at wants an aware datetime: give it a time zone")
-        (told,) = self._enqueue([self._encode(job)], [idempotency_key], [when], (), current_cause(trace))
-        return told
+        payload = self._encode(job)
+        with enqueueing([payload], current_cause(trace)) as cause:
+            return self._enqueue(self._jobs([payload], [idempotency_key], [when], cause), (), on_full)[0]
 
     def _encode(self, job: Payload | EncodedPayload) -> EncodedPayload:
         return job if isinstance(job, EncodedPayload) else job.encode(self.limits)
 
     def _enqueue(
+        self, jobs: Sequence[tuple[EncodedPayload, NewJob]], revive: Collection[JobState], on_full: OnFull | Patience
+    ) -> list[Enqueued]:
+        payloads, new = [payload for payload, _ in jobs], [job for _, job in jobs]
+        offered = offer_all(self._queue, [payload.queue for payload in payloads], new, revive, patience_of(on_full))
+        require_no_conflict(payloads, offered)
+        return [as_enqueued(payload, answer) for payload, answer in zip(payloads, offered, strict=True)]
+
+    def _jobs(
         self,
         payloads: Sequence[EncodedPayload],
         keys: Sequence[str | None],
         dues: Sequence[timedelta | datetime | None],
-        revive: Collection[JobState],
         cause: Cause,
-    ) -> list[Enqueued]:
+    ) -> list[tuple[EncodedPayload, NewJob]]:
         now = self._clock()
-        jobs = [self._job(*parts, now, cause) for parts in zip(payloads, keys, dues, strict=True)]
-        places: dict[str, list[int]] = {}
-        for place, payload in enumerate(payloads):
-            places.setdefault(payload.queue, []).append(place)
-        told: dict[int, Offered] = {}
-        for queue, there in places.items():
-            answers = self._queue.enqueue(queue, [jobs[place] for place in there], revive=revive)
-            told |= zip(there, answers, strict=True)
-        _require_no_conflict(payloads, [told[place] for place in range(len(payloads))])
         return [
-            Enqueued(
-                told[place].job_id, payload.kind, payload.queue, told[place].offer is Offer.KNOWN, told[place].state
-            )
-            for place, payload in enumerate(payloads)
+            (payload, self._job(payload, key, due, now, cause))
+            for payload, key, due in zip(payloads, keys, dues, strict=True)
         ]
 
     def _job(
@@ -253,19 +246,19 @@ class Producer:
         Raises:
             InvalidInputError: naming the row that can't be sent; the batches before it may have been sent.
             ConflictError: `BATCH_CONFLICT` where `batch_id` was sent to another form or in another batch size.
+            UnavailableError: `QUEUE_FULL` or `QUEUE_OUT_OF_MEMORY`, where `options.on_full` is `raise` or its patience
+                is over: run the same call again, later.
             PenstockError: `QUEUE_UNAVAILABLE` or `QUEUE_REFUSED`: run the same call again.
         """
         chosen = options or batches.SubmitOptions()
         cut = batches.cut(form_id, rows, batch_id, chosen, self.limits)
-        self.claim_base(batch_id, form_id, batches.batch_size_of(chosen, self.limits))
-
-        # Batches are sent by threads, which have contexts of their own.
-        cause = current_cause()
+        size = batches.batch_size_of(chosen, self.limits)
+        patiently(lambda: self.claim_base(batch_id, form_id, size), patience_of(chosen.on_full))
 
         def enqueue(payload: EncodedPayload) -> Enqueued:
             # Whoever submits again wants it done, so a batch that is a dead letter gets a new life.
-            (told,) = self._enqueue([payload], [None], [None], (JobState.DEAD,), cause)
-            return told
+            with enqueueing([payload], current_cause()) as cause:
+                return self._enqueue(self._jobs([payload], [None], [None], cause), (JobState.DEAD,), "raise")[0]
 
         return batches.send(cut, enqueue, chosen, on_progress)
 
@@ -279,6 +272,16 @@ class Producer:
             PenstockError: `QUEUE_UNAVAILABLE` or `QUEUE_REFUSED`.
         """
         self._bases.claim(self.tenant, base_batch_id, form_id, batch_size)
+
+    def of_tenant(self, tenant: str) -> Self:
+        """This producer for another tenant's jobs, over the same connections, which `close` of this one closes.
+
+        Raises:
+            InvalidInputError: `REQUEST_TENANT_INVALID`.
+        """
+        made = copy.copy(self)
+        made.tenant = require_name(tenant, Code.REQUEST_TENANT_INVALID, "a tenant")
+        return made
 
     def job(self, job_id: uuid.UUID) -> JobRecord | None:
         """Where a job stands; None where no job of that id is known (any more).
@@ -316,17 +319,3 @@ class Producer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _require_no_conflict(payloads: Sequence[EncodedPayload], told: Sequence[Offered]) -> None:
-    conflicts = [place for place, offered in enumerate(told) if offered.offer is Offer.CONFLICT]
-    if not conflicts:
-        return
-    first = payloads[conflicts[0]]
-    what = f"{first.idempotency_key!r}" if first.idempotency_key else f"the job {told[conflicts[0]].job_id}"
-    others = f" ({len(conflicts)} of the jobs are in conflict)" if len(conflicts) > 1 else ""
-    raise ConflictError(
-        first.conflict_code,
-        f"{what} is known with other content{others}",
-        details={"conflicts": [str(told[place].job_id) for place in conflicts]},
-    )

@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from penstock.producers.queue.bounds import Bounds
 from penstock.schemas.errors import Code, InvalidInputError
 from penstock.schemas.limits import Limits
 from penstock.schemas.names import DEFAULT_TENANT, Name
@@ -105,6 +107,43 @@ class ProducerSettings(Settings):
         default=0.5, alias="PENSTOCK_REPLICA_ACK_SECONDS", description="how long to wait for them"
     )
 
+    queue_limit_jobs: Annotated[int, Field(ge=0)] = Field(
+        default=Bounds().jobs,
+        alias="PENSTOCK_QUEUE_LIMIT_JOBS",
+        description="jobs that a queue may hold before it takes no new one; 0 for no limit, here and below",
+    )
+    queue_limit_bytes: Annotated[int, Field(ge=0)] = Field(
+        default=Bounds().bytes,
+        alias="PENSTOCK_QUEUE_LIMIT_BYTES",
+        description="bytes of messages that a queue may hold before it takes no new one",
+    )
+    tenant_queue_limit_jobs: Annotated[int, Field(ge=0)] = Field(
+        default=Bounds().tenant_jobs,
+        alias="PENSTOCK_TENANT_QUEUE_LIMIT_JOBS",
+        description="jobs of one tenant that a queue may hold before it takes no new one of that tenant",
+    )
+    tenant_queue_limit_bytes: Annotated[int, Field(ge=0)] = Field(
+        default=Bounds().tenant_bytes,
+        alias="PENSTOCK_TENANT_QUEUE_LIMIT_BYTES",
+        description="the same in bytes of messages",
+    )
+    redis_memory_limit_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=Bounds().memory_share,
+        alias="PENSTOCK_REDIS_MEMORY_LIMIT_SHARE",
+        description="share of Redis's `maxmemory` from which on no queue takes a new job",
+    )
+
+    @property
+    def bounds(self) -> Bounds:
+        """The limits of each queue as one value."""
+        return Bounds(
+            self.queue_limit_jobs,
+            self.queue_limit_bytes,
+            self.tenant_queue_limit_jobs,
+            self.tenant_queue_limit_bytes,
+            self.redis_memory_limit_share,
+        )
+
     @property
     def limits(self) -> Limits:
         """The three size limits as one value."""
@@ -116,6 +155,28 @@ class ProducerSettings(Settings):
         if not url.startswith(REDIS_SCHEMES):
             raise ValueError(f"must begin with one of {', '.join(REDIS_SCHEMES)}")
         return url
+
+
+class ApiKeySettings(Settings):
+    """What making and checking API keys needs."""
+
+    api_key_secret: str | None = Field(
+        default=None,
+        alias="PENSTOCK_API_KEY_SECRET",
+        repr=False,
+        description="the secrets that digests of API keys are keyed with, as `id:secret,id:secret`: the first digests"
+        " new keys, all check theirs; the same in all gateways and where keys are made",
+    )
+    api_key_grace_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        default=900,
+        alias="PENSTOCK_API_KEY_GRACE_SECONDS",
+        description="how long a gateway goes on to take a key that it knows while PostgreSQL is away; others get 503",
+    )
+
+    @property
+    def api_key_grace(self) -> timedelta:
+        """`api_key_grace_seconds` as a duration."""
+        return timedelta(seconds=self.api_key_grace_seconds)
 
 
 def _read(name: str, environ: Mapping[str, str]) -> str | None:

@@ -1,12 +1,12 @@
 """The trace and the request that jobs are enqueued for: given, bound to the context, or OpenTelemetry's."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 
-from penstock.schemas.trace import parse_trace, require_request, require_trace
+from penstock.producers.spans import current_trace
+from penstock.schemas.trace import require_request, require_trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +16,12 @@ class Cause:
     Attributes:
         trace: a W3C `traceparent`.
         request_id: of the request that somebody sent.
+        follows: the `traceparent` of the job's life that ended before this one.
     """
 
     trace: str | None = None
     request_id: str | None = None
+    follows: str | None = None
 
 
 NO_CAUSE = Cause()
@@ -68,16 +70,5 @@ def current_cause(trace: str | None = None) -> Cause:
         return Cause(require_trace(trace), bound.request_id)
     if bound.trace is not None:
         return bound
-    span = _span()
+    span = current_trace()
     return bound if span is None else Cause(span, bound.request_id)
-
-
-def _span() -> str | None:
-    # Where a span is active, somebody has imported it; nobody has to wait for that import because of us.
-    api = sys.modules.get("opentelemetry.trace")
-    if api is None:
-        return None
-    context = api.get_current_span().get_span_context()
-    if not context.is_valid:
-        return None
-    return parse_trace(f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}")

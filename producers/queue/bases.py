@@ -37,8 +37,13 @@ class BaseBatches:
                 self._client.pexpire(key, NOTE_WINDOW)
                 return
         was = json.loads(bytes(known) if isinstance(known, (bytes, bytearray)) else str(known))
-        raise ConflictError(
-            Code.BATCH_CONFLICT,
-            f"{base_batch_id!r} was sent to the form {was['form_id']!r} in batches of {was['batch_size']:,} rows,"
-            f" and not to {form_id!r} in batches of {batch_size:,}",
-        )
+        raise different_cut(base_batch_id, (was["form_id"], was["batch_size"]), (form_id, batch_size))
+
+
+def different_cut(base_batch_id: str, was: tuple[str, int], wanted: tuple[str, int]) -> ConflictError:
+    """What is raised where a file was sent to another form or cut otherwise: form and batch size, before and now."""
+    return ConflictError(
+        Code.BATCH_CONFLICT,
+        f"{base_batch_id!r} was sent to the form {was[0]!r} in batches of {was[1]:,} rows,"
+        f" and not to {wanted[0]!r} in batches of {wanted[1]:,}",
+    )

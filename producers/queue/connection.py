@@ -14,6 +14,7 @@ from redis.connection import ConnectionPool, UnixDomainSocketConnection
 from redis.retry import Retry
 
 from penstock.producers.queue.address import Address, parse_address
+from penstock.producers.queue.bounds import MEMORY_RETRY_AFTER
 from penstock.producers.queue.sentinel import SENTINEL_TIMEOUT, master_pool
 from penstock.schemas.errors import Code, PenstockError, UnavailableError
 
@@ -121,8 +122,9 @@ def redis_errors(doing: str) -> Iterator[None]:
     """Turn Redis's errors within the block into ours. `doing` completes "Redis … while …".
 
     Raises:
-        UnavailableError: `QUEUE_UNAVAILABLE` where Redis does not answer, or is no master just now.
-        PenstockError: `QUEUE_OUT_OF_MEMORY` where it is at its limit; `QUEUE_REFUSED` for its other errors.
+        UnavailableError: `QUEUE_UNAVAILABLE` where Redis does not answer, or is no master just now;
+            `QUEUE_OUT_OF_MEMORY` where it is at its limit.
+        PenstockError: `QUEUE_REFUSED` for its other errors.
     """
     try:
         yield
@@ -131,7 +133,8 @@ def redis_errors(doing: str) -> Iterator[None]:
     except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
         raise UnavailableError(Code.QUEUE_UNAVAILABLE, f"{_silence_of(error)} while {doing}") from error
     except redis.OutOfMemoryError as error:
-        raise PenstockError(Code.QUEUE_OUT_OF_MEMORY, f"Redis is out of memory while {doing}") from error
+        told = f"Redis is out of memory while {doing}"
+        raise UnavailableError(Code.QUEUE_OUT_OF_MEMORY, told, retry_after=MEMORY_RETRY_AFTER) from error
     except redis.RedisError as error:
         if isinstance(error, _AWAY) or _was_unblocked(error):
             told = f"Redis is no master just now while {doing}: {type(error).__name__}"
@@ -142,10 +145,24 @@ def redis_errors(doing: str) -> Iterator[None]:
 def _silence_of(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"Redis's certificate is not accepted ({cause.verify_message})"
+        told = _tls_refusal(cause)
+        if told is not None:
+            return told
         cause = cause.__cause__ or cause.__context__
+    # A server that takes TLS alone says no more than this to a client that comes without.
     return "Redis does not answer"
+
+
+def _tls_refusal(error: BaseException) -> str | None:
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"Redis's certificate is not accepted ({error.verify_message})"
+        case ssl.SSLError():
+            # Since TLS 1.3 a client is refused when it holds the connection for made.
+            return "Redis broke the TLS connection off (does it want another client certificate, or speak no TLS?)"
+        case TimeoutError() if "handshake" in str(error):
+            return "Redis answers no TLS, which rediss:// asks for"
+    return None
 
 
 def _was_unblocked(error: redis.RedisError) -> bool:

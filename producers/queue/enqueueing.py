@@ -8,6 +8,7 @@ from uuid import UUID
 
 import redis
 
+from penstock.producers.queue.bounds import Bounds, MemoryWatch, QueueFullError, refusal_of
 from penstock.producers.queue.connection import redis_errors
 from penstock.producers.queue.layout import QueueKeys
 from penstock.producers.queue.records import JobState
@@ -59,6 +60,12 @@ class Offer(StrEnum):
     CONFLICT = "conflict"
 
 
+#: By Redis's words: looked up for each job, where to make a member of its text would take several times as long.
+_OFFERS = {offer.value.encode(): offer for offer in Offer}
+_STATES = {state.value.encode(): state for state in JobState}
+_FULL = b"full"
+
+
 @dataclass(frozen=True, slots=True)
 class Offered:
     """A queue's answer to one job. `state` is the job's state now."""
@@ -74,6 +81,7 @@ class Enqueuer:
     Args:
         replica_acks: replicas that must have a job before it counts as enqueued.
         replica_ack_wait: how long to wait for them.
+        bounds: how full a queue may get; None where nothing is to be refused for that, since it was accepted before.
     """
 
     def __init__(
@@ -83,11 +91,15 @@ class Enqueuer:
         *,
         replica_acks: int = 0,
         replica_ack_wait: timedelta = timedelta(milliseconds=500),
+        bounds: Bounds | None = None,
     ) -> None:
         self._scripts = Scripts(client)
         self._namespace = namespace
         self._replica_acks = replica_acks
         self._replica_ack_wait = replica_ack_wait
+        #: As the step takes them: while Redis has memory for new jobs, and while it has not.
+        self._limits = [bounds.as_argument(closed=closed) if bounds else "" for closed in (False, True)]
+        self._memory = MemoryWatch(client, bounds.memory_share if bounds else 0)
 
     def enqueue(self, queue: str, jobs: Sequence[NewJob], *, revive: Collection[JobState] = ()) -> list[Offered]:
         """Offer jobs to a queue, in order; when this returns, Redis has them (and the replicas that were asked for).
@@ -96,10 +108,16 @@ class Enqueuer:
         are enqueued. A known job whose state is in `revive` (of DEAD and DONE) gets a new life; of one that tells
         what it `revives` that decides.
 
+        A full queue refuses what is new to it and nothing else: it takes jobs in their order as long as there is room,
+        and what comes after a round trip that was refused in part is not offered.
+
         Raises:
-            UnavailableError: `QUEUE_UNAVAILABLE`; `QUEUE_NOT_CONFIRMED` where Redis has the jobs and too few replicas
-                do. Send the same jobs again: ids make it safe.
-            PenstockError: `QUEUE_OUT_OF_MEMORY` or `QUEUE_REFUSED`.
+            QueueFullError: `QUEUE_FULL`, or `QUEUE_OUT_OF_MEMORY` where Redis is nearly at its limit; tells which jobs
+                the queue has. Send the others again, later.
+            UnavailableError: `QUEUE_UNAVAILABLE`; `QUEUE_OUT_OF_MEMORY` where Redis is at its limit;
+                `QUEUE_NOT_CONFIRMED` where Redis has the jobs and too few replicas do. Send the same jobs again: ids
+                make it safe.
+            PenstockError: `QUEUE_REFUSED`.
             ConflictError: `QUEUE_LAYOUT_NEWER`.
         """
         keys = QueueKeys(self._namespace, queue)
@@ -107,14 +125,16 @@ class Enqueuer:
         for part in _parts(jobs):
             with redis_errors("enqueueing"):
                 told = self._offer(keys, part, revive)
-            answers += [
-                Offered(job.job_id, Offer(told[2 * place].decode()), JobState(told[2 * place + 1].decode()))
-                for place, job in enumerate(part)
-            ]
+            offers = zip(part, told[::2], told[1::2], strict=False)
+            if refusal := told[2 * len(part) :]:
+                partly = [None if offer == _FULL else _offered(job, offer, state) for job, offer, state in offers]
+                left_out = len(jobs) - len(answers) - len(part)
+                raise QueueFullError(refusal_of(queue, refusal), [*answers, *partly, *[None] * left_out])
+            answers += [_offered(job, offer, state) for job, offer, state in offers]
         return answers
 
     def _offer(self, keys: QueueKeys, jobs: Sequence[NewJob], revive: Collection[JobState]) -> list[bytes]:
-        arguments: list[Argument] = [",".join(revive)]
+        arguments: list[Argument] = [",".join(revive), self._limits[self._memory.is_short()]]
         for job in jobs:
             arguments += (
                 str(job.job_id),
@@ -139,6 +159,10 @@ class Enqueuer:
                 f"{confirmed} of {self._replica_acks} replicas confirmed {len(jobs)} job(s) in time",
             )
         return answer
+
+
+def _offered(job: NewJob, offer: bytes, state: bytes) -> Offered:
+    return Offered(job.job_id, _OFFERS[offer], _STATES[state])
 
 
 def _parts(jobs: Sequence[NewJob]) -> list[list[NewJob]]:

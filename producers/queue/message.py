@@ -34,6 +34,7 @@ def encode_job(
         idempotency_key=payload.idempotency_key,
         trace=cause.trace,
         request_id=cause.request_id,
+        follows=cause.follows,
     )
     return NewJob(
         job_id=job_id,

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -13,6 +14,7 @@ from penstock.producers.queue.layout import LAYOUT, QueueKeys
 from penstock.schemas.errors import Code, ConflictError
 
 _FLAGS = re.compile(r"^-- flags: (?P<flags>[a-z, -]+)$", re.MULTILINE)
+_READS = re.compile(r"^-- reads: (?P<fields>[a-z_, ]+)$", re.MULTILINE)
 _USES = re.compile(r"^-- uses: (?P<libraries>[a-z_, ]+)$", re.MULTILINE)
 
 #: Whose folder `lua/` holds the queue's steps.
@@ -34,7 +36,8 @@ def script(name: str, package: str = QUEUE_STEPS) -> Script:
     """The script of a step: the prelude of its package's folder, the libraries that the step names, and its own file.
 
     A step names libraries, files of local functions in the same folder, in a line `-- uses: limits, circuits`. They
-    are put before it in that order; a library names none itself.
+    are put before it in that order; a library names none itself. Step and libraries name fields of the queue's hash
+    `meta` in a line `-- reads: done, seq`; the prelude looks these up as `meta_done` and `meta_seq`.
 
     Raises:
         FileNotFoundError: where there is no such step or library.
@@ -46,12 +49,21 @@ def script(name: str, package: str = QUEUE_STEPS) -> Script:
         (folder / f"{library.strip()}.lua").read_text(encoding="utf-8")
         for library in (used["libraries"].split(",") if used else ())
     ]
+    prelude = _reading(prelude, [body, *libraries])
     declared = _FLAGS.search(body)
     # The first line makes Redis hold a script to its flags, and to the slot of its key on a Cluster.
     first = "#!lua" + (f" flags={declared['flags'].replace(' ', '')}" if declared else "")
     source = "\n".join([first, prelude, *libraries, body])
     # usedforsecurity: it is what Redis calls a script, no more.
     return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+def _reading(prelude: str, parts: Sequence[str]) -> str:
+    """The prelude, as it looks up the fields that these parts of a script name, each once."""
+    named = (field.strip() for part in parts for line in _READS.findall(part) for field in line.split(","))
+    fields = list(dict.fromkeys(named))
+    names, texts = "".join(f", meta_{field}" for field in fields), "".join(f", '{field}'" for field in fields)
+    return prelude.replace(" --[[names]]", names).replace(" --[[fields]]", texts)
 
 
 class Scripts:

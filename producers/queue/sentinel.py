@@ -36,21 +36,20 @@ class Sentinels(Sentinel):
             redis.ConnectionError: no Sentinel answers, or none knows a master that is up.
         """
         asked = self.sentinels
-        silent = 0
+        silent: list[Exception] = []
         for sentinel in asked:
             try:
                 state = _masters(sentinel).get(service_name)
-            except (redis.ConnectionError, redis.TimeoutError):
-                silent += 1
+            except (redis.ConnectionError, redis.TimeoutError) as error:
+                silent.append(error)
                 continue
             if state and _is_up(state):
                 # A new list in one step: swapping places in the shared one, as the library does, can lose a Sentinel
                 # when two threads do it at once.
                 self.sentinels = [sentinel, *(other for other in asked if other is not sentinel)]
                 return state["ip"], state["port"]
-        raise MasterNotFoundError(
-            f"no master is up for this service; of {len(asked)} Sentinels {silent} did not answer"
-        )
+        told = f"no master is up for this service; of {len(asked)} Sentinels {len(silent)} did not answer"
+        raise MasterNotFoundError(told) from (silent[-1] if silent else None)
 
     def close(self) -> None:
         """Close the connections to the Sentinels."""

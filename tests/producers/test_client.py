@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from penstock.producers import Code, Producer
+from penstock.producers import Code, Producer, SubmitOptions
 from penstock.producers.queue.bases import NOTE_WINDOW
 from penstock.producers.queue.layout import QueueKeys
 from penstock.producers.queue.records import JobState
@@ -221,7 +221,7 @@ def test_a_submit_that_fills_redis_up_says_how_far_it_came(own_valkey: EmbeddedV
             yield {"answers": {"q": f"a{number}"}}
 
     with Producer(own_valkey.url) as producer, pytest.raises(PenstockError) as caught:
-        producer.submit("f", rows(), batch_id="b", options=None)
+        producer.submit("f", rows(), batch_id="b", options=SubmitOptions(on_full="raise"))
     assert caught.value.code is Code.QUEUE_OUT_OF_MEMORY
     assert caught.value.details["batches_sent"] == len(waiting(own_redis, "penstock", "default")) == 0
 

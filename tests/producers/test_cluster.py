@@ -25,11 +25,12 @@ from penstock.workers.reconcile.reconciliation import Reconciliation
 from tests.queue_kit import QueueKit, new_job
 from tests.recovery.servers import OwnValkey
 
-PRELUDE = "prelude"
+#: What steps begin with, and what they share.
+NO_STEPS = {"archive", "deaths", "held", "history", "lanes", "moves", "prelude", "room"}
 NAMES = sorted(
     file.name.removesuffix(".lua")
     for file in (resources.files("penstock.producers.queue") / "lua").iterdir()
-    if file.name.endswith(".lua") and file.name != f"{PRELUDE}.lua"
+    if file.name.endswith(".lua") and file.name.removesuffix(".lua") not in NO_STEPS
 )
 
 

@@ -1,6 +1,8 @@
 -- Let go of dead letters that PostgreSQL has. Of each a small record is left, so that its job goes on being known for as
 -- long as it would be were it done; the job is no longer one of the queue's.
 -- flags: allow-oom
+-- uses: archive, held
+-- reads: archived
 --
 -- ARGV: how long the record is left where the job names no time (ms), how many dead letters of the queue PostgreSQL has
 --       that wait for an operator ('' where nobody counted), `archived` of meta before they were counted ('' likewise),
@@ -12,7 +14,7 @@ local shortest, gone, expired = tonumber(ARGV[1]), 0, 0
 
 local function archive(id, died_at)
   local job = redis.call('HMGET', job_key(id), 'state', 'died_at', 'archived', 'kind', 'tenant', 'digest', 'keep',
-    'attempts', 'code', 'told', 'changed_at', 'accepted_at', 'recoveries', 'crashes', 'postpones')
+    'attempts', 'code', 'told', 'changed_at', 'accepted_at', 'recoveries', 'crashes', 'postpones', 'held')
   if job[1] and (job[1] ~= 'dead' or job[2] ~= died_at) then
     -- It has another life already, which its producer gave it before PostgreSQL had the letter; an operator's is known.
     redis.call('HSET', key('revived'), id, died_at)
@@ -20,6 +22,7 @@ local function archive(id, died_at)
   end
   if not job[1] or job[3] == died_at then return end
   redis.call('ZREM', key('dead'), id)
+  count_out(job[5] or '', job[16])
   -- Deleted first: a hash that held a message stays large in memory.
   redis.call('DEL', job_key(id))
   redis.call('HSET', job_key(id), 'state', 'dead', 'died_at', died_at, 'archived', died_at, 'kind', job[4] or '',
@@ -54,7 +57,7 @@ end
 for i = 4, #ARGV, 2 do archive(ARGV[i], ARGV[i + 1]) end
 expire()
 if gone > 0 then
-  redis.call('HINCRBY', meta, 'archived', gone)
+  redis.call('HSET', meta, 'archived', tonumber(meta_archived or '0') + gone, held_now())
   -- Under this name earlier releases account for them.
   redis.call('HINCRBY', meta, 'discarded', gone)
   redis.call('HINCRBY', meta, 'dead_archived', gone)

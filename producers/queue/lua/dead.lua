@@ -1,5 +1,6 @@
 -- Read dead letters as a whole, as many as there is room for; the first one in any case.
 -- flags: no-writes
+-- uses: history, archive
 --
 -- ARGV: room (bytes of messages and histories), ids
 -- Answer: for each id, in order, until the room is used up {state, kind, tenant, died_at, code, told, attempts,

@@ -1,101 +1,129 @@
 -- Take in jobs; one that is known already is said to be known and nothing is added.
 -- The one step that Redis refuses when it is out of memory.
+-- uses: lanes, archive, held, room
+-- reads: seq, accepted
 --
--- ARGV: states (of '', 'dead', 'done', parted by commas) in which a known job gets a new life, then for each job
+-- ARGV: states (of '', 'dead', 'done', parted by commas) in which a known job gets a new life; limits ('' for none; room
+--       tells how they are written), then for each job
 --       id, kind, tenant, digest, keep (ms), due ('' | 'at:<ms>' | 'in:<ms>'), urgent (1 | ''), revives ('' | <ms>),
 --       message
 --       revives: whose dead letter is given a new life, by the time of that death. A job that is dead by it, or by an
 --       earlier one, runs with what is offered, which may be other content; in any other state it is known, and
 --       nothing happens, so that an offer can be repeated. The states of above are not asked.
--- Answer: for each job its offer (accepted | known | revived | conflict) and its state
+-- Answer: for each job its offer (accepted | known | revived | conflict | full) and its state ('' where it is full), and
+--         where a limit refused any: which one (jobs | bytes | tenant_jobs | tenant_bytes | closed), what it counts
+--         now, the limit, ms until there should be room
 -- Moves: nothing -> ready or scheduled; dead or done -> ready or scheduled (a new life)
 local revive = ARGV[1]
-local seq = tonumber(redis.call('HGET', meta, 'seq') or '0')
-local answer, accepted, ready, tenants, urgents, scheduled = {}, 0, {}, {}, {}, {}
-local kinds = {}
-
-local function due_of(text)
-  if text == '' then return nil end
-  local ms = tonumber(string.sub(text, 4))
-  if string.sub(text, 1, 3) == 'in:' then ms = now + ms end
-  return ms > now and ms or nil
-end
+local seq, accepted = tonumber(meta_seq or '0'), tonumber(meta_accepted or '0')
+local answer, ready, tenants, urgents, scheduled, kinds = {}, {}, {}, {}, {}, {}
 
 local function place(id, tenant, due, urgent)
-  if due then
-    redis.call('ZADD', key('scheduled'), due, id)
-    redis.call('HSET', job_key(id), 'state', 'scheduled', 'due', due)
-    scheduled[id] = true
-    return 'scheduled'
+  if due ~= '' then
+    local ms = tonumber(string.sub(due, 4))
+    if string.sub(due, 1, 3) == 'in:' then ms = now + ms end
+    if ms > now then
+      redis.call('ZADD', key('scheduled'), ms, id)
+      redis.call('HSET', job_key(id), 'state', 'scheduled', 'due', ms)
+      scheduled[id] = true
+      return 'scheduled'
+    end
   end
   if urgent then
     urgents[#urgents + 1] = id
     return 'ready'
   end
-  if not ready[tenant] then
-    ready[tenant] = {}
+  local lane = ready[tenant]
+  if not lane then
+    lane = {}
+    ready[tenant] = lane
     tenants[#tenants + 1] = tenant
   end
-  table.insert(ready[tenant], id)
+  lane[#lane + 1] = id
   return 'ready'
 end
 
-local function is_revived(state, died_at, revives)
-  if revives then return state == 'dead' and died_at <= revives end
-  return string.find(revive, state, 1, true) ~= nil
+-- A known job is offered. Answers what it is told, where it has no new life; else nil, digest and keep of that life, when
+-- it died at the latest, and whether it was one of the queue's jobs all the time.
+local function meet(id, state, digest, keep, revives)
+  local was_digest, died_at, archived, was_keep = unpack(
+    redis.call('HMGET', job_key(id), 'digest', 'died_at', 'archived', 'keep'))
+  local died_ms = tonumber(died_at or '0')
+  if not revives and was_digest ~= digest then return 'conflict' end
+  local is_revived = string.find(revive, state, 1, true)
+  if revives then is_revived = state == 'dead' and died_ms <= revives end
+  if not is_revived then
+    -- A write even so: WAIT confirms the last write of a connection, and there must be one to confirm.
+    redis.call('HSET', job_key(id), 'offered_at', now)
+    return 'known'
+  end
+  if revives then
+    keep = math.max(tonumber(keep), tonumber(was_keep or '0'))
+    -- Messages of plain actors are never in conflict, whoever offers them.
+    if was_digest == 'message' then digest = was_digest end
+  end
+  local died_before = math.max(died_ms, revives or 0)
+  if state == 'dead' and not is_archived(state, died_at, archived) then
+    redis.call('ZREM', key('dead'), id)
+    local owner, note = unpack(redis.call('HMGET', job_key(id), 'tenant', 'held'))
+    count_out(owner or '', note)
+    redis.call('HDEL', job_key(id), 'attempts', 'crashes', 'postpones', 'postponed_at', 'parked_at', 'code', 'told',
+      'died_at', 'urgent')
+    return nil, digest, keep, died_before, true
+  end
+  -- Its letter waits in PostgreSQL, and the offer may not come from there.
+  if state == 'dead' and not revives then redis.call('HSET', key('revived'), id, died_ms) end
+  -- Of a job that is done or archived only a record is left, which would expire.
+  redis.call('DEL', job_key(id))
+  if state == 'dead' then redis.call('ZREM', key('archived'), id) end
+  return nil, digest, keep, died_before, false
 end
 
 local function offer(id, kind, tenant, digest, keep, due, urgent, revives, message)
-  revives = tonumber(revives)
-  local known = redis.call('HMGET', job_key(id), 'state', 'digest', 'died_at', 'archived', 'keep')
-  local died_at = tonumber(known[3] or '0')
-  if known[1] and not revives and known[2] ~= digest then return 'conflict', known[1] end
-  if known[1] and not is_revived(known[1], died_at, revives) then
-    -- A write even so: WAIT confirms the last write of a connection, and there must be one to confirm.
-    redis.call('HSET', job_key(id), 'offered_at', now)
-    return 'known', known[1]
+  local job, bytes, died_before, stayed = job_key(id), #message, tonumber(revives) or 0, false
+  local state = redis.call('HGET', job, 'state')
+  if state then
+    local told
+    told, digest, keep, died_before, stayed = meet(id, state, digest, keep, tonumber(revives))
+    if told then return told, state end
+  elseif has_limits then
+    local reason, held, limit = limit_reached(tenant)
+    if reason then
+      -- What the first one met is what the producer is told.
+      refusal = refusal or {reason = reason, held = held, limit = limit, jobs = 0, bytes = 0}
+      refusal.jobs, refusal.bytes = refusal.jobs + 1, refusal.bytes + bytes
+      return 'full', ''
+    end
   end
-  if known[1] and revives then
-    keep = math.max(tonumber(keep), tonumber(known[5] or '0'))
-    -- Messages of plain actors are never in conflict, whoever offers them.
-    if known[2] == 'message' then digest = known[2] end
-  end
-  if known[1] == 'dead' and not is_archived(known[1], known[3], known[4]) then
-    redis.call('ZREM', key('dead'), id)
-    redis.call('HDEL', job_key(id), 'attempts', 'crashes', 'postpones', 'postponed_at', 'parked_at', 'code', 'told',
-      'died_at', 'urgent')
-  else
-    -- Its letter waits in PostgreSQL, and the offer may not come from there.
-    if known[1] == 'dead' and not revives then redis.call('HSET', key('revived'), id, died_at) end
-    -- Of a job that is done or archived only a record is left, which would expire.
-    if known[1] then redis.call('DEL', job_key(id)) end
-    if known[1] == 'dead' then redis.call('ZREM', key('archived'), id) end
-    accepted = accepted + 1
+  if not stayed then
+    accepted, jobs_now = accepted + 1, jobs_now + 1
     kinds[kind] = (kinds[kind] or 0) + 1
   end
   seq = seq + 1
-  redis.call('HSET', job_key(id), 'state', 'ready', 'kind', kind, 'tenant', tenant, 'digest', digest, 'keep', keep,
-    'seq', seq, 'accepted_at', now, 'changed_at', now, 'message', message)
-  if urgent == '1' then redis.call('HSET', job_key(id), 'urgent', 1) end
-  local died_before = math.max(died_at, revives or 0)
-  if died_before > 0 then redis.call('HSET', job_key(id), 'died_before', died_before) end
-  return known[1] and 'revived' or 'accepted', place(id, tenant, due_of(due), urgent == '1')
+  redis.call('HSET', job, 'state', 'ready', 'kind', kind, 'tenant', tenant, 'digest', digest, 'keep', keep,
+    'seq', seq, 'accepted_at', now, 'changed_at', now, 'message', message, count_in(tenant, bytes))
+  if urgent == '1' then redis.call('HSET', job, 'urgent', 1) end
+  if died_before > 0 then redis.call('HSET', job, 'died_before', died_before) end
+  return state and 'revived' or 'accepted', place(id, tenant, due, urgent == '1')
 end
 
-for i = 2, #ARGV, 9 do
+for i = 3, #ARGV, 9 do
   local told, state = offer(unpack(ARGV, i, i + 8))
   answer[#answer + 1] = told
   answer[#answer + 1] = state
 end
-push_urgent(urgents)
+if #urgents > 0 then push_urgent(urgents) end
 for _, tenant in ipairs(tenants) do push_tail(tenant, ready[tenant]) end
-redis.call('HSET', meta, 'layout', LAYOUT, 'seq', seq)
-if accepted > 0 then redis.call('HINCRBY', meta, 'accepted', accepted) end
+redis.call('HSET', meta, 'layout', LAYOUT, 'seq', seq, 'accepted', accepted, held_now())
 -- A producer may name any kind, and each would be a label of a metric for ever: beyond so many they count together.
 for kind, more in pairs(kinds) do
-  local room = redis.call('HEXISTS', key('enqueued'), kind) == 1 or redis.call('HLEN', key('enqueued')) < 100
-  redis.call('HINCRBY', key('enqueued'), room and kind or '', more)
+  local is_new = redis.call('HINCRBY', key('enqueued'), kind, more) == more
+  if is_new and kind ~= '' and redis.call('HLEN', key('enqueued')) > 100 then
+    redis.call('HDEL', key('enqueued'), kind)
+    redis.call('HINCRBY', key('enqueued'), '', more)
+  end
 end
 -- Idle workers sleep until the next due time, so they must hear of an earlier one.
 if #tenants > 0 or #urgents > 0 or scheduled[redis.call('ZRANGE', key('scheduled'), 0, 0)[1]] then wake() end
+if has_limits then tell_room(answer) end
 return answer

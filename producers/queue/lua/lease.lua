@@ -2,6 +2,7 @@
 -- then tenants take turns by their weights.
 -- A replay (the same request again, because the answer was lost) gets the same jobs.
 -- flags: allow-oom
+-- uses: lanes, moves
 --
 -- ARGV: boot id, number of the request (rises by one each), jobs wanted, lease (ms)
 -- Answer: paused (1 | 0), ms until the next scheduled job is due (-1: none), now (ms), then for each job

@@ -1,5 +1,6 @@
 -- Look at one job: its record without the message, and each place where it stands, at one instant.
 -- flags: no-writes
+-- uses: history, archive
 --
 -- ARGV: id, look (0: where it stands; 1: also what stands before it and around it; 2: as 0, and whether a list has it
 --       twice, for which the whole list is read), then further places to look into (as suffixes of keys)

@@ -1,5 +1,7 @@
 -- Remove jobs that wait: ready, scheduled or parked ones. Never dead letters, never leased jobs.
 -- flags: allow-oom
+-- uses: held
+-- reads: purged
 --
 -- ARGV: place (ready | scheduled | parked:<park key>), tenant ('' for all), jobs to look at in this call, the audit's
 --       entry (JSON; '' in every call but the first), where to go on (0, then what the last call answered)
@@ -8,6 +10,8 @@ local place, tenant, limit, position = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonu
 local removed, seen = 0, 0
 
 local function drop(id)
+  local owner, note = unpack(redis.call('HMGET', job_key(id), 'tenant', 'held'))
+  count_out(owner or '', note)
   redis.call('DEL', job_key(id))
   removed = removed + 1
 end
@@ -80,5 +84,5 @@ else
   purge_sorted()
   if place ~= 'scheduled' then close_park(string.sub(place, #'parked:' + 1)) end
 end
-if removed > 0 then redis.call('HINCRBY', meta, 'purged', removed) end
+if removed > 0 then redis.call('HSET', meta, 'purged', tonumber(meta_purged or '0') + removed, held_now()) end
 return {removed, seen, position}

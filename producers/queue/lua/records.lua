@@ -1,5 +1,6 @@
 -- Read what the records of some jobs say of where they are. Without the messages.
 -- flags: no-writes
+-- uses: archive
 --
 -- ARGV: ids
 -- Answer: for each job {state (`archived` for a dead one whose letter PostgreSQL has), kind, tenant, lease, park (nil

@@ -1,5 +1,6 @@
 -- Let parked jobs of one key go, in the order in which they were enqueued: some at once, or all by and by.
 -- flags: allow-oom
+-- uses: lanes, moves
 --
 -- ARGV: park key, jobs to release at once, jobs a second from now on ('' for none: only those at once; 0 ends a ramp)
 -- Answer: jobs released at once, jobs still parked under the key

@@ -1,6 +1,7 @@
 -- What has to happen every second, done by whoever comes: a worker's pulse, the jobs of workers that are not heard of,
 -- due jobs, parked jobs whose release is due.
 -- flags: allow-oom
+-- uses: lanes, moves, history, deaths
 --
 -- ARGV: boot id ('' for one that leases nothing), lease (ms), stopping (1 | 0), poison limit, grace (ms),
 --       what holds this boot up ('' or none: nothing, it takes jobs)

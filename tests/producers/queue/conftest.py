@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis
 
+from penstock.producers.queue.bounds import Bounds
 from penstock.producers.queue.enqueueing import Enqueuer, NewJob, Offered
 from penstock.producers.queue.inspection import QueueInspector
 from penstock.producers.queue.layout import QueueKeys
@@ -79,19 +80,28 @@ class Worker:
 
 
 class Bench:
-    """A queue and whoever works at it."""
+    """A queue and whoever works at it. It counts what limits are held against from the start, unless told not to."""
 
-    def __init__(self, client: "redis.Redis", namespace: str) -> None:
+    def __init__(self, client: "redis.Redis", namespace: str, *, counted: bool = True) -> None:
         self.client: Any = client
         self.namespace = namespace
         self.keys = QueueKeys(namespace, QUEUE)
         self.scripts = Scripts(client)
         self.inspector = QueueInspector(client, namespace)
         self.numbers = itertools.count(1)
+        if counted:
+            # As if a producer that has limits of each sort had been here: from then on all is counted.
+            self.client.hset(self.keys.key("meta"), mapping={"held_generation": 0, "held_tenants": 1})
         self._enqueuer = Enqueuer(client, namespace)
 
     def worker(self, lease: timedelta = timedelta(seconds=30), poison_limit: int = 3) -> Worker:
         return Worker(self, lease, poison_limit)
+
+    def within(self, **limits: Any) -> Enqueuer:
+        """Offers jobs as a producer does whose queue has such limits, and no others."""
+        return Enqueuer(
+            self.client, self.namespace, bounds=Bounds(**({"jobs": 0, "bytes": 0, "memory_share": 0} | limits))
+        )
 
     def offer(self, *jobs: NewJob, **options: Any) -> list[Offered]:
         return self._enqueuer.enqueue(QUEUE, jobs, **options)

@@ -63,8 +63,35 @@ def require_sound(client: "redis.Redis", namespace: str, queue: str) -> None:
     for job_id, record in records.items():
         _require_agreement(job_id, record, held.where(job_id))
     _require_known_places(client, keys, held)
+    _require_counted(client, keys)
     for job_id in held.places.get("scheduled", ()):
         assert float(records[job_id]["due"]) == client.zscore(keys.key("scheduled"), job_id)
+
+
+def read_counted(client: Any, keys: QueueKeys) -> dict[str, int]:
+    """What the limits of a queue are held against, as it counts it."""
+    jobs, size = client.hmget(keys.key("meta"), "held_jobs", "held_bytes")
+    counted = {b"jobs": jobs or 0, b"bytes": size or 0} | client.hgetall(keys.key("held"))
+    return {name.decode(): int(count) for name, count in counted.items() if int(count)}
+
+
+def read_held(client: Any, keys: QueueKeys) -> dict[str, int]:
+    """The same, counted anew from the messages of the jobs that note that they are counted, each as it notes it."""
+    held: Counter[str] = Counter()
+    generation = client.hget(keys.key("meta"), "held_generation")
+    for key in client.scan_iter(f"{keys.base}:job:*", count=10_000):
+        tenant, message, note = client.hmget(key, "tenant", "message", "held")
+        if note is not None and note.partition(b"/")[0] == generation:
+            assert note.removesuffix(b"t") == b"%b/%d" % (generation, len(message))
+            held.update({"jobs": 1, "bytes": len(message)})
+            if note.endswith(b"t"):
+                held.update({f"jobs:{tenant.decode()}": 1, f"bytes:{tenant.decode()}": len(message)})
+    return {name: count for name, count in held.items() if count}
+
+
+def _require_counted(client: Any, keys: QueueKeys) -> None:
+    """The counters of jobs and bytes are exact where no earlier release was at work."""
+    assert read_counted(client, keys) == read_held(client, keys)
 
 
 def _has_ended(record: dict[str, str]) -> bool:

@@ -19,10 +19,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from penstock.producers.queue.bounds import QueueFullError
 from penstock.producers.queue.enqueueing import NewJob, Offer
 from penstock.producers.queue.records import JobState
 from penstock.workers.broker.leases import LeasedJob, Settlement, Verb
-from tests.producers.queue.conftest import Bench, Worker, job
+from tests.producers.queue.conftest import QUEUE, Bench, Worker, job
+from tests.producers.queue.soundness import read_records
 
 TENANTS = ["a", "b", "c"]
 WORKERS = 3
@@ -43,6 +45,8 @@ class Known:
     crashes: int = 0
     started: bool = False
     due: bool = False
+    #: Whether its message counts against limits of tenants: it does where it came since the first such limit.
+    counted: bool = True
 
     @property
     def shown(self) -> str:
@@ -66,9 +70,11 @@ class QueueMachine(RuleBasedStateMachine):
     client: Any
     namespace: str
 
-    @initialize()
-    def begin(self) -> None:
-        self.bench = Bench(self.client, f"{self.namespace}-{secrets.token_hex(4)}")
+    @initialize(counting=st.booleans())
+    def begin(self, counting: bool) -> None:
+        self.bench = Bench(self.client, f"{self.namespace}-{secrets.token_hex(4)}", counted=counting)
+        #: Whether a producer has come that has a limit of tenants.
+        self.counting = counting
         self.jobs: dict[str, Known] = {}
         self.weights: dict[str, int] = {}
         self.accepted = self.done = self.purged = self.archived = 0
@@ -83,6 +89,10 @@ class QueueMachine(RuleBasedStateMachine):
         if hasattr(self, "bench"):
             self.bench.clear()
 
+    def known(self, new: NewJob, state: str = "ready", recoveries: int = 0) -> Known:
+        """A job that begins a life."""
+        return Known(new, state, recoveries=recoveries, counted=self.counting)
+
     def state_of(self, state: str) -> list[str]:
         return [job_id for job_id, known in self.jobs.items() if known.state == state]
 
@@ -92,7 +102,29 @@ class QueueMachine(RuleBasedStateMachine):
         new = [job(tenant, due=due, urgent=urgent) for _ in range(count)]
         assert [one.offer for one in self.bench.offer(*new)] == [Offer.ACCEPTED] * count
         self.accepted += count
-        self.jobs |= {str(one.job_id): Known(one, "scheduled" if scheduled else "ready") for one in new}
+        self.jobs |= {str(one.job_id): self.known(one, "scheduled" if scheduled else "ready") for one in new}
+
+    @rule(tenants=st.lists(st.sampled_from(TENANTS), min_size=1, max_size=6), limit=st.integers(1, 12),
+          of_tenant=st.integers(0, 5))  # fmt: skip
+    def enqueue_within(self, tenants: list[str], limit: int, of_tenant: int) -> None:
+        """A producer with limits: each job goes in as long as the queue and its tenant are below theirs."""
+        new = [job(tenant) for tenant in tenants]
+        taken = []
+        self.counting |= of_tenant > 0
+        for one in new:
+            held = [known for known in self.jobs.values() if known.state not in {"done", "archived"}]
+            of_its_tenant = [known for known in held if known.counted and known.new.tenant == one.tenant]
+            if len(held) < limit and not (of_tenant and len(of_its_tenant) >= of_tenant):
+                self.jobs[str(one.job_id)] = self.known(one)
+                taken.append(one.job_id)
+        self.accepted += len(taken)
+        enqueuer = self.bench.within(jobs=limit, tenant_jobs=of_tenant)
+        if len(taken) == len(new):
+            assert [one.job_id for one in enqueuer.enqueue(QUEUE, new)] == taken
+            return
+        with pytest.raises(QueueFullError) as caught:
+            enqueuer.enqueue(QUEUE, new)
+        assert [one.job_id for one in caught.value.offered if one] == taken
 
     @rule(tenant=st.sampled_from(TENANTS), weight=st.integers(1, 5))
     def weigh(self, tenant: str, weight: int) -> None:
@@ -113,7 +145,7 @@ class QueueMachine(RuleBasedStateMachine):
             assert (told.offer, told.state) == (Offer.REVIVED, "ready")
             self.accepted += known.state != "dead"
             recoveries = known.recoveries if known.state == "dead" else 0
-            self.jobs[str(new.job_id)] = Known(new, recoveries=recoveries)
+            self.jobs[str(new.job_id)] = self.known(new, recoveries=recoveries)
         else:
             assert (told.offer, told.state) == (Offer.KNOWN, known.shown)
 
@@ -129,7 +161,7 @@ class QueueMachine(RuleBasedStateMachine):
         if known.shown == "dead" and later >= 0:
             assert (told.offer, told.state) == (Offer.REVIVED, "ready")
             self.accepted += known.state == "archived"
-            self.jobs[job_id] = Known(edited, recoveries=known.recoveries if known.state == "dead" else 0)
+            self.jobs[job_id] = self.known(edited, recoveries=known.recoveries if known.state == "dead" else 0)
         else:
             assert (told.offer, told.state) == (Offer.KNOWN, known.shown)
 
@@ -186,12 +218,18 @@ class QueueMachine(RuleBasedStateMachine):
         if not process.held:
             return
         chosen = data.draw(st.lists(st.sampled_from(process.held), min_size=1, unique_by=lambda one: one.job_id))
-        settlements = [Settlement(one, *data.draw(st.sampled_from(ENDS))) for one in chosen]
+        settlements = [self._settlement(one, data) for one in chosen]
         assert process.worker.settle_many(settlements) == [True] * len(settlements)
         self.settled = process, settlements
         process.held = [one for one in process.held if one not in chosen]
         for settlement in settlements:
             self._end(self.jobs[settlement.job.job_id], settlement)
+
+    @staticmethod
+    def _settlement(leased: LeasedJob, data: st.DataObject) -> Settlement:
+        verb, detail = data.draw(st.sampled_from(ENDS))
+        message = None if verb is Verb.ACK else data.draw(st.sampled_from(MESSAGES))
+        return Settlement(leased, verb, detail, message)
 
     def _end(self, known: Known, settlement: Settlement) -> None:
         states = {
@@ -205,6 +243,9 @@ class QueueMachine(RuleBasedStateMachine):
         known.state, known.started = states[settlement.verb], False
         known.due = known.state == "scheduled" and settlement.detail["delay"] == 0
         known.attempts += settlement.verb is Verb.RETRY
+        if settlement.message is not None:
+            known.new = replace(known.new, message=settlement.message)
+            known.counted = self.counting
         self.done += settlement.verb is Verb.ACK
 
     @precondition(lambda self: self.settled)
@@ -304,6 +345,10 @@ class QueueMachine(RuleBasedStateMachine):
         for state in ("ready", "scheduled", "leased", "parked", "dead"):
             counted[state] = len(self.state_of(state))
         assert self.bench.counts() == {name: count for name, count in counted.items() if count}
+        noted = {job_id for job_id, record in read_records(self.client, self.bench.keys).items() if "held" in record}
+        assert noted == {
+            job_id for job_id, known in self.jobs.items() if known.counted and known.state not in {"done", "archived"}
+        }
         for process in self.processes:
             held = self.bench.places().places.get(f"leased:{process.worker.boot}", [])
             assert sorted(held) == sorted(one.job_id for one in process.held)
@@ -320,6 +365,8 @@ ENDS: list[tuple[Verb, dict[str, Any]]] = [
     (Verb.PARK, {"key": "p", "blocked_by": "p"}),
     (Verb.PARK, {"key": "q", "blocked_by": "q", "offer": FAR_MS, "limit": FAR_MS}),
 ]
+#: What a job's message may become, so that its size changes; None leaves it.
+MESSAGES = [None, None, b"", b"short", b"a longer message than any had before"]
 
 
 @pytest.fixture

@@ -44,8 +44,8 @@ class Execution:
         self._message_bytes_limit = message_bytes_limit
         self._clock = clock
 
-    def unpack(self, header: EnvelopeHeader, payload: bytes, attempt: int) -> Job:
-        """Make the job of a message.
+    def unpack(self, header: EnvelopeHeader, payload: bytes, attempt: int, holder: str = "") -> Job:
+        """Make the job of a message; `holder` is what `Job.holder` is to be.
 
         Raises:
             InvalidInputError: `JOB_UNKNOWN_KIND`, `JOB_PAYLOAD_INVALID` or `BATCH_TOO_LARGE`.
@@ -67,6 +67,7 @@ class Execution:
             enqueued_at=min(header.enqueued_at, self._clock()),
             attempt=attempt,
             payload=decompress(payload, header.encoding, self._message_bytes_limit),
+            holder=holder,
         )
 
     def run(self, jobs: Sequence[Job]) -> Sequence[Outcome]:

@@ -16,6 +16,8 @@ class Job:
         payload: the JSON of the payload, decompressed; the actor decodes it, once.
         enqueued_at: when the producer enqueued it, by its clock; never later than now.
         attempt: 1 for the first.
+        holder: the text by which this run's gates were asked, so that the job's own guard of a circuit is known for the
+            same call (`Circuits.ask`); empty where no gates were asked.
     """
 
     job_id: UUID
@@ -24,6 +26,7 @@ class Job:
     enqueued_at: datetime
     attempt: int
     payload: bytes = field(repr=False)
+    holder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +40,15 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """The attempt failed in a way that another one may not."""
+    """The attempt failed in a way that another one may not.
+
+    Attributes:
+        delay: the wait before the next attempt at the least, where somebody named one; jitter comes on top.
+    """
 
     code: Code
     message: str
+    delay: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,9 @@ from penstock.workers.registry import Registration
 
 #: What refuses many at once for one instant is asked again a little later by each, and not by all together.
 _JITTER = timedelta(seconds=1)
+#: Who waited for so long comes in the middle of that; and the part of it that chance has.
+_HALFWAY = timedelta(seconds=30)
+_CHANCE = 0.1
 _MILLISECOND = timedelta(milliseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -30,7 +33,7 @@ class Gatekeeper:
     """Lets jobs run, or sends them away without an attempt. Safe to share between threads.
 
     Every job has the gate keys of its kind and its tenant and takes of the limit of the two; a kind may add more
-    (`Registration.gates`).
+    (`Registration.gates`). Where one of these counts a job once, for it needs several runs, the limit of the two does.
 
     Args:
         tenant_limit: the limit of a tenant and kind: a number (0 for none), and its window.
@@ -55,23 +58,24 @@ class Gatekeeper:
         return admitted, [_settlement(ready[place][0], refusal) for place, refusal in refusals.items()]
 
     def _gates_of(self, job: Job) -> JobGates:
-        common = _common_gates(job.tenant, job.kind, self._limit, self._window)
         added = self._registrations[job.kind].gates
+        own = JobGates() if added is None else added(job)
+        once = any(use.once for use in own.uses)
+        common = _common_gates(job.tenant, job.kind, self._limit, self._window, once=once)
         if added is None:
             return common
-        own = added(job)
         return JobGates((*common.keys, *own.keys), own.circuits, (*common.uses, *own.uses))
 
 
 @lru_cache(maxsize=10_000)
-def _common_gates(tenant: str, kind: str, limit: int, window: timedelta) -> JobGates:
+def _common_gates(tenant: str, kind: str, limit: int, window: timedelta, *, once: bool) -> JobGates:
     """What every job of a tenant and a kind has to pass."""
-    return JobGates((f"kind:{kind}", f"tenant:{tenant}"), uses=(tenant_use(tenant, kind, limit, window),))
+    return JobGates((f"kind:{kind}", f"tenant:{tenant}"), uses=(tenant_use(tenant, kind, limit, window, once=once),))
 
 
 def _question(opened: OpenedJob, job: Job, gates: JobGates) -> Question:
     # One that was told its turn before, and came too early all the same, has its place.
-    return Question(f"{job.job_id}/{opened.leased.token}", gates, lines_up=opened.leased.postpones == 0)
+    return Question(job.holder, gates, lines_up=opened.leased.postpones == 0, job=str(job.job_id))
 
 
 def _settlement(opened: OpenedJob, refusal: Refusal) -> Settlement:
@@ -85,13 +89,27 @@ def _settlement(opened: OpenedJob, refusal: Refusal) -> Settlement:
         return Settlement(opened.leased, Verb.PARK, parking)
     delay = refusal.retry_after
     detail: dict[str, str | int] = {"blocked_by": refusal.blocked_by}
-    if refusal.turn is not None and refusal.blocked_by.startswith("limit:"):
-        # A limit has told each its own turn, and their order must not hang on how soon each lease ends.
-        detail["at"] = (refusal.turn - _EPOCH) // _MILLISECOND
-    else:
-        delay += min(_JITTER, delay) * random.random()  # noqa: S311  no secret hangs on it
+    jitter = timedelta()
+    if not refusal.blocked_by.startswith("limit:"):
+        jitter = min(_JITTER, delay) * _place(opened.header.enqueued_at, refusal.turn)
+    delay += jitter
+    if refusal.turn is not None:
+        # Each has its own turn, and their order must not hang on how soon each lease ends.
+        detail["at"] = (refusal.turn + jitter - _EPOCH) // _MILLISECOND
     detail["delay"] = -(-delay // _MILLISECOND)
     return Settlement(opened.leased, Verb.POSTPONE, detail)
+
+
+def _place(enqueued_at: datetime, turn: datetime | None) -> float:
+    """A job's place among those that come back for one instant, 0 to 1: the longer it waits by then the earlier.
+
+    A part is left to chance, so that those that were enqueued together don't come together.
+    """
+    chance = random.random()  # noqa: S311  no secret hangs on it
+    if turn is None:
+        return chance
+    waited = max(timedelta(), turn - enqueued_at)
+    return (1 - _CHANCE) / (1 + waited / _HALFWAY) + _CHANCE * chance
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,11 @@ class LeasedJob:
     leased_at: int
     suspect: bool
 
+    @property
+    def holder(self) -> str:
+        """Names this run of the job, for gates: another lease is another run."""
+        return f"{self.job_id}/{self.token}"
+
 
 @dataclass(frozen=True, slots=True)
 class LeaseAnswer:

@@ -89,8 +89,9 @@ class Performer:
         for job in opened:
             if job.leased.suspect and not self._mark_started(job):
                 continue
+            leased = job.leased
             try:
-                ready.append((job, self._execution.unpack(job.header, job.payload, job.leased.attempts + 1)))
+                ready.append((job, self._execution.unpack(job.header, job.payload, leased.attempts + 1, leased.holder)))
             except InvalidInputError as error:
                 settlements.append(self._settlements.unreadable(job.leased, error.code, error.message))
         admitted, refused = self._admit(ready)

@@ -50,8 +50,8 @@ class Settlements:
                 return Settlement(job, Verb.ACK)
             case Postpone(delay=delay, blocked_by=blocked_by):
                 return self._postpone(job, delay, blocked_by, policy)
-            case Retry(code=code, message=message):
-                return self.of_failure(job, Failure(Verdict.RETRY, code, message), policy, seconds)
+            case Retry(code=code, message=message, delay=delay):
+                return self.of_failure(job, Failure(Verdict.RETRY, code, message, delay), policy, seconds)
             case Dead(code=code, message=message):
                 return self.of_failure(job, Failure(Verdict.PERMANENT, code, message), policy, seconds)
 
@@ -61,7 +61,8 @@ class Settlements:
         """How a failed attempt ends the lease. What is not the job's fault costs it no attempt and has no end."""
         if failure.verdict is Verdict.WAIT:
             delay = _named(failure) + full_jitter(policy, job.postpones + 1)
-            told = {"code": failure.code, "told": failure.message, "blocked_by": _family(failure.code)}
+            blocked_by = failure.blocked_by or _family(failure.code)
+            told = {"code": failure.code, "told": failure.message, "blocked_by": blocked_by}
             return Settlement(job, Verb.POSTPONE, {"delay": delay // _MILLISECOND} | told)
         again = failure.verdict is Verdict.RETRY and job.attempts < policy.max_retries
         outcome = "retried" if again else "dead"
@@ -178,5 +179,5 @@ def _named(failure: Failure) -> timedelta:
 
 
 def _family(code: Code) -> str:
-    """What a job waits for, by the family of the code: `storage`, `queue`, `platform`..."""
+    """What a job waits for where no gate is known, by the family of the code: `storage`, `queue`, `platform`..."""
     return str(code).partition("_")[0].lower()

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
-from penstock.schemas.errors import Code, PenstockError
+from penstock.schemas.errors import Code
+from penstock.workers.protection.decisions import Verdict
+from penstock.workers.protection.retry import JudgedError
 
 
 class Phase(StrEnum):
@@ -74,6 +76,7 @@ class Answer:
         restart: the handle is void; once nothing was published by it, prepare anew without handle and state.
         refresh: with `AUTH`, a refreshed token may be accepted; otherwise a person has to authorise again.
         circuit: the failure is the platform's and counts for its circuit.
+        asked: the platform was called; not where media of ours could not be had for it.
     """
 
     cls: AnswerClass
@@ -89,12 +92,36 @@ class Answer:
     restart: bool = False
     refresh: bool = False
     circuit: bool = False
+    asked: bool = True
 
 
-class PlatformFault(PenstockError):  # noqa: N818 - a fault is what an answer tells; whether it is an error its class says
+#: What a fault means for a job whose actor makes nothing better of it. The next attempt looks up what is ambiguous.
+_VERDICTS: Mapping[AnswerClass, Verdict] = {
+    AnswerClass.OK: Verdict.RETRY,
+    AnswerClass.PENDING: Verdict.WAIT,
+    AnswerClass.RETRY: Verdict.RETRY,
+    AnswerClass.AMBIGUOUS: Verdict.RETRY,
+    AnswerClass.PERMANENT: Verdict.PERMANENT,
+    AnswerClass.AUTH: Verdict.WAIT,
+    AnswerClass.LIMITED: Verdict.WAIT,
+    AnswerClass.DUPLICATE: Verdict.RETRY,
+}
+
+
+class PlatformFault(JudgedError):  # noqa: N818 - a fault is what an answer tells; whether it is an error its class says
     """Raised by every call of a platform that did not come to its value; `answer` says what to do."""
 
     def __init__(self, answer: Answer) -> None:
         told = f"{answer.detail} ({answer.platform_code})" if answer.platform_code else answer.detail
         super().__init__(answer.code, told)
         self.answer = answer
+        self.verdict = _VERDICTS[answer.cls]
+        self.retry_after = answer.retry_after
+        if answer.cls is AnswerClass.LIMITED:
+            held = (f"blocked:{fact.key}" for fact in answer.limit_facts if fact.blocked_for is not None)
+            self.blocked_by = next(held, "")
+
+    @property
+    def counts_for_circuit(self) -> bool | None:
+        """Whether it speaks against the platform; None where the platform was not called."""
+        return self.answer.circuit if self.answer.asked else None

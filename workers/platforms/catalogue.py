@@ -1,6 +1,7 @@
 """All platforms of this release, by name, with the connections that they share."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
@@ -11,10 +12,25 @@ from penstock.workers.platforms.http import PlatformHttp
 from penstock.workers.platforms.instagram import Instagram
 from penstock.workers.platforms.mastodon import Mastodon
 from penstock.workers.platforms.media import MediaSource
-from penstock.workers.platforms.platform import Platform
+from penstock.workers.platforms.platform import AccountRef, Platform
 from penstock.workers.platforms.tokens import TokenRefresh
 from penstock.workers.platforms.youtube import YouTube
+from penstock.workers.protection.limits import LimitUse
 from penstock.workers.settings import WorkerSettings
+
+#: Those of this release.
+_CLASSES = {platform.name: platform for platform in (Instagram, Facebook, YouTube, Mastodon)}
+
+
+def limits_of(account: AccountRef) -> Sequence[LimitUse]:
+    """What one publication takes of which limits; nothing for a platform that is not known here."""
+    known = _CLASSES.get(account.platform)
+    return () if known is None else known.limits(account)
+
+
+def circuit_of(platform: str) -> str:
+    """The circuit that guards a platform's calls, also of one that only another release knows."""
+    return f"platform:{platform}" if platform not in _CLASSES else _CLASSES[platform].circuit
 
 
 class Platforms:
@@ -29,6 +45,8 @@ class Platforms:
         youtube = YouTube(endpoints, self._http, self._media)
         mastodon = Mastodon(endpoints, self._http, self._media)
         known: tuple[Platform, ...] = (instagram, facebook, youtube, mastodon)
+        #: The longest that a visible step can take.
+        self.visible_for: timedelta = endpoints.longest
         self.tokens = TokenRefresh(endpoints, settings, self._http)
         self.by_name: Mapping[str, Platform] = {platform.name: platform for platform in known}
 

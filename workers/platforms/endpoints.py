@@ -4,7 +4,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Self
 
+from penstock.schemas.media_address import hosts_named
 from penstock.workers.settings import WorkerSettings
+
+#: What a busy machine adds to a call.
+_MARGIN = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +18,11 @@ class Patience:
     connect: timedelta = timedelta(seconds=5)
     read: timedelta = timedelta(seconds=30)
     whole: timedelta = timedelta(seconds=60)
+
+    @property
+    def longest(self) -> timedelta:
+        """After this a call that was begun is over for certain, in a process that gets its turns."""
+        return self.whole + _MARGIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +41,14 @@ class Endpoints:
     piece_bytes: int = 8 * 1024 * 1024
     patience: Patience = Patience()
 
+    @property
+    def longest(self) -> timedelta:
+        """The longest that a platform's `publish` can take: at the most it fetches a piece of media and sends it."""
+        return 2 * self.patience.longest
+
     @classmethod
     def of(cls, settings: WorkerSettings) -> Self:
         """The endpoints that the settings name."""
-        hosts = (host.strip().lower() for host in settings.media_private_hosts.split(","))
         return cls(
             instagram=f"{settings.instagram_url}/{settings.instagram_version}",
             instagram_tokens=settings.instagram_url,
@@ -45,7 +58,7 @@ class Endpoints:
             youtube_version=settings.youtube_version,
             google_token=settings.google_token_url,
             mastodon=settings.mastodon_url,
-            private_hosts=frozenset(host for host in hosts if host),
+            private_hosts=hosts_named(settings.media_private_hosts),
             piece_bytes=settings.upload_piece_bytes,
             patience=Patience(
                 timedelta(seconds=settings.platform_connect_seconds),

@@ -8,7 +8,6 @@ import json
 from collections.abc import Sequence
 from datetime import timedelta
 
-from penstock.schemas.errors import Code
 from penstock.schemas.post_content import ContentFault, PostContent
 from penstock.schemas.post_rules import FACEBOOK as RULES
 from penstock.schemas.post_rules import content_faults
@@ -50,23 +49,15 @@ class Facebook:
         self._judge = Judge(self.name, FACEBOOK, http, graph_keys, graph_trace)
         self._video = FacebookVideo(endpoints, self._judge, media)
 
-    def limits(self, account: AccountRef) -> Sequence[LimitUse]:
+    @staticmethod
+    def limits(account: AccountRef) -> Sequence[LimitUse]:
         """50 an hour; the platform publishes no number of its own."""
         key = f"account:{account.account_id}"
-        return (LimitUse(key, 50, timedelta(hours=1), default_key="platform:facebook/account"),)
+        return (LimitUse(key, 50, timedelta(hours=1), default_key="platform:facebook/account", once=True),)
 
     def validate(self, content: PostContent) -> Sequence[ContentFault]:
         """What the platform would refuse."""
-        faults = content_faults(RULES, content, self._private_hosts)
-        if content.link is not None and content.media:
-            told = "a page's post has either a link or media; write the link into the text"
-            faults.append(ContentFault("link", Code.POST_OPTION_INVALID, told))
-        if content.options.get("reel") and not _has_video(content):
-            faults.append(ContentFault("options.reel", Code.POST_OPTION_INVALID, "a reel has one video"))
-        if _has_video(content) and "scheduled_publish_time" in content.options:
-            told = "videos are published when they are due, and not by the platform's own schedule"
-            faults.append(ContentFault("options.scheduled_publish_time", Code.POST_OPTION_INVALID, told))
-        return faults
+        return content_faults(RULES, content, self._private_hosts)
 
     def prepare(self, publication: Publication, token: Secret) -> Prepared:
         """Upload the next picture unseen, or a piece of the video; then note what the page has already."""

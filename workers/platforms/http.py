@@ -6,20 +6,26 @@ A call always ends in a `Reply`. Where no answer came, its `failure` tells wheth
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
+from penstock.workers.platforms.bounded import BoundedTransport, within
 from penstock.workers.platforms.endpoints import Patience
 from penstock.workers.platforms.platform import Secret
+from penstock.workers.telemetry.traces import call_span
 
 #: Answers of platforms' interfaces are small; a larger one is an error page or a mistake, and is not read on.
 LONGEST_BODY_BYTES = 1024 * 1024
 
 #: How a call can fail without an answer. Only `UNREACHABLE` proves that nothing was received.
 UNREACHABLE, TIMED_OUT, LOST, OVERSIZED = "unreachable", "timed_out", "lost", "oversized"
+
+_replies: ContextVar[list["Reply"] | None] = ContextVar("replies", default=None)
 
 # httpx logs whole addresses, and some calls have to carry a token there.
 for _name in ("httpx", "httpcore"):
@@ -100,26 +106,51 @@ class Reply:
         return str(value) or None
 
 
+@contextmanager
+def heard_replies() -> Iterator[list[Reply]]:
+    """The replies that this thread is given within the block, in their order: for the record of what was asked."""
+    replies: list[Reply] = []
+    token = _replies.set(replies)
+    try:
+        yield replies
+    finally:
+        _replies.reset(token)
+
+
 class PlatformHttp:
-    """Sends calls. Safe to share between threads; close it at the end of the process."""
+    """Sends calls. Safe to share between threads; close it at the end of the process.
+
+    No call takes longer than `Patience.whole`, its connection and a name that does not resolve included.
+    """
 
     def __init__(self, patience: Patience) -> None:
-        self._whole_seconds = patience.whole.total_seconds()
+        self._whole = patience.whole
         read = min(patience.read, patience.whole).total_seconds()
+        limits = httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=5)
         self._client = httpx.Client(
+            transport=BoundedTransport(limits),
             timeout=httpx.Timeout(read, connect=patience.connect.total_seconds()),
             follow_redirects=False,
             # A proxy of the environment would see tokens; whoever needs one says so in the platform's address.
             trust_env=False,
-            limits=httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=5),
             headers={"User-Agent": "penstock", "Accept": "application/json"},
         )
 
     def send(self, call: Call) -> Reply:
-        """Send one request, once, and read its answer."""
+        """Send one request, once, and read its answer. The platform is not told of our trace."""
+        with call_span(call.method, call.path) as span:
+            reply = self._send(call)
+            if reply.status:
+                span.note({"http.response.status_code": reply.status})
+            if not reply.ok:
+                span.fail(reply.failure or str(reply.status))
+        return reply
+
+    def _send(self, call: Call) -> Reply:
         began = time.monotonic()
         try:
-            status, headers, body, failure = self._exchange(call, began)
+            with within(self._whole):
+                status, headers, body, failure = self._exchange(call)
         # A token with characters that no header takes is a UnicodeError, whose text would tell it.
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, UnicodeError):
             status, headers, body, failure = 0, {}, b"", UNREACHABLE
@@ -127,21 +158,23 @@ class PlatformHttp:
             status, headers, body, failure = 0, {}, b"", TIMED_OUT
         except (httpx.HTTPError, httpx.InvalidURL):
             status, headers, body, failure = 0, {}, b"", LOST
-        return Reply(status, headers, body, time.monotonic() - began, call, failure)
+        reply = Reply(status, headers, body, time.monotonic() - began, call, failure)
+        heard = _replies.get()
+        if heard is not None:
+            heard.append(reply)
+        return reply
 
     def close(self) -> None:
         """Close all connections."""
         self._client.close()
 
-    def _exchange(self, call: Call, began: float) -> tuple[int, Mapping[str, str], bytes, str]:
+    def _exchange(self, call: Call) -> tuple[int, Mapping[str, str], bytes, str]:
         with self._client.stream(call.method, call.url, **_arguments(call)) as response:
             body = bytearray()
             for piece in response.iter_bytes():
                 body += piece
                 if len(body) > LONGEST_BODY_BYTES:
                     return 0, response.headers, b"", OVERSIZED
-                if time.monotonic() - began > self._whole_seconds:
-                    return 0, response.headers, b"", TIMED_OUT
             return response.status_code, response.headers, bytes(body), ""
 
 

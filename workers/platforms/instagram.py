@@ -50,12 +50,13 @@ class Instagram:
         self._private_hosts = endpoints.private_hosts
         self._judge = Judge(self.name, INSTAGRAM, http, graph_keys, graph_trace)
 
-    def limits(self, account: AccountRef) -> Sequence[LimitUse]:
+    @staticmethod
+    def limits(account: AccountRef) -> Sequence[LimitUse]:
         """25 an hour, and 50 a day: the lower of the two numbers that the platform's pages name."""
         key = f"account:{account.account_id}"
         return (
-            LimitUse(key, 25, _HOUR, default_key="platform:instagram/account"),
-            LimitUse(f"{key}/day", 50, _DAY, default_key="platform:instagram/account/day"),
+            LimitUse(key, 25, _HOUR, default_key="platform:instagram/account", once=True),
+            LimitUse(f"{key}/day", 50, _DAY, default_key="platform:instagram/account/day", once=True),
         )
 
     def validate(self, content: PostContent) -> Sequence[ContentFault]:

@@ -60,10 +60,11 @@ class Mastodon:
         self._media = media
         self._clock = clock
 
-    def limits(self, account: AccountRef) -> Sequence[LimitUse]:
+    @staticmethod
+    def limits(account: AccountRef) -> Sequence[LimitUse]:
         """10 an hour."""
         key = f"account:{account.account_id}"
-        return (LimitUse(key, 10, timedelta(hours=1), default_key="platform:mastodon/account"),)
+        return (LimitUse(key, 10, timedelta(hours=1), default_key="platform:mastodon/account", once=True),)
 
     def validate(self, content: PostContent) -> Sequence[ContentFault]:
         """What the platform would refuse."""
@@ -123,7 +124,7 @@ class Mastodon:
         if file.size_bytes > LARGEST_MEDIA_BYTES:
             told = "mastodon: the media is too large"
             raise PlatformFault(
-                Answer(AnswerClass.PERMANENT, Phase.PREPARE, Code.POST_MEDIA_INVALID, told, "size")
+                Answer(AnswerClass.PERMANENT, Phase.PREPARE, Code.POST_MEDIA_INVALID, told, "size", asked=False)
             )  # fmt: skip
         content = self._media.piece(media.url, 0, file.size_bytes - 1)
         fields = {"description": media.alt} if media.alt else {}

@@ -5,8 +5,6 @@ The address that was looked at is the one that is connected to, so that a name c
 
 import ipaddress
 import re
-import socket
-import time
 from dataclasses import dataclass
 from urllib.parse import urljoin
 
@@ -15,10 +13,13 @@ import httpx
 from penstock.schemas.errors import Code
 from penstock.schemas.media_address import address_fault, is_public
 from penstock.workers.platforms.answers import Answer, AnswerClass, Phase, PlatformFault
+from penstock.workers.platforms.bounded import BoundedTransport, addresses_of, seconds_left, within
 from penstock.workers.platforms.endpoints import Endpoints
 
 #: How often media may have moved.
 REDIRECTS = 5
+#: Seconds that the look-up of a name may take.
+_LONGEST_LOOK_UP = 10.0
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 
 
@@ -31,12 +32,15 @@ class MediaFile:
 
 
 class MediaSource:
-    """Reads media. Safe to share between threads; `close` at the end of the process."""
+    """Reads media. Safe to share between threads; `close` at the end of the process.
+
+    Nothing takes longer than `Patience.whole`, however often the media moved.
+    """
 
     def __init__(self, endpoints: Endpoints) -> None:
         self._private_hosts = endpoints.private_hosts
         patience = endpoints.patience
-        self._whole_seconds = patience.whole.total_seconds()
+        self._whole = patience.whole
         self._client = httpx.Client(
             transport=_PublicTransport(endpoints.private_hosts),
             timeout=httpx.Timeout(patience.read.total_seconds(), connect=patience.connect.total_seconds()),
@@ -70,18 +74,19 @@ class MediaSource:
 
     def _read(self, url: str, first: int, last: int) -> tuple[httpx.Response, bytes]:
         """Ask for a range, follow the media where it moved, and read no more than was asked for."""
-        for _ in range(REDIRECTS + 1):
-            refused = address_fault(url, self._private_hosts)
-            if refused is not None:
-                raise _fault(refused, "address", AnswerClass.PERMANENT, Code.POST_MEDIA_ADDRESS_REFUSED)
-            response, body = self._get(url, first, last)
-            if not response.is_redirect:
-                return response, body
-            url = urljoin(url, response.headers["location"])
+        with within(self._whole):
+            for _ in range(REDIRECTS + 1):
+                refused = address_fault(url, self._private_hosts)
+                if refused is not None:
+                    raise _fault(refused, "address", AnswerClass.PERMANENT, Code.POST_MEDIA_ADDRESS_REFUSED)
+                response, body = self._get(url, first, last)
+                if not response.is_redirect:
+                    return response, body
+                url = urljoin(url, response.headers["location"])
         raise _fault("the media moved too often", "redirects", AnswerClass.PERMANENT)
 
     def _get(self, url: str, first: int, last: int) -> tuple[httpx.Response, bytes]:
-        wanted, began = last - first + 1, time.monotonic()
+        wanted = last - first + 1
         try:
             with self._client.stream("GET", url, headers={"Range": f"bytes={first}-{last}"}) as response:
                 body = bytearray()
@@ -89,12 +94,12 @@ class MediaSource:
                     body += piece
                     if len(body) > wanted:
                         raise _fault("the media's server sent more than was asked for", "range")
-                    if time.monotonic() - began > self._whole_seconds:
-                        raise _fault("the media did not come in time", "timed_out")
                 return response, bytes(body)
         except _PrivateAddressError:
             told = "the host's name leads into a private network"
             raise _fault(told, "address", AnswerClass.PERMANENT, Code.POST_MEDIA_ADDRESS_REFUSED) from None
+        except (httpx.TimeoutException, TimeoutError):
+            raise _fault("the media did not come in time", "timed_out") from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise _fault("the media could not be fetched", type(error).__name__) from None
 
@@ -119,7 +124,7 @@ class _PublicTransport(httpx.BaseTransport):
     def __init__(self, private_hosts: frozenset[str]) -> None:
         self._private_hosts = private_hosts
         # Kept-alive connections would be found by address, though their certificate was another name's.
-        self._inner = httpx.HTTPTransport(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
+        self._inner = BoundedTransport(httpx.Limits(max_keepalive_connections=0))
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         host = request.url.host
@@ -138,8 +143,8 @@ def resolve_public(host: str) -> str:
     Raises:
         OSError: where the name does not resolve, or resolves to any address that is not public.
     """
-    found = [entry[4][0] for entry in socket.getaddrinfo(host, 443, type=socket.SOCK_STREAM)]
-    addresses = [ipaddress.ip_address(str(one).split("%")[0]) for one in found]
+    found = addresses_of(host, 443, seconds_left(_LONGEST_LOOK_UP))
+    addresses = [ipaddress.ip_address(one.split("%")[0]) for one in found]
     if not addresses or not all(is_public(address) for address in addresses):
         raise _PrivateAddressError
     return str(addresses[0])
@@ -152,4 +157,4 @@ def _fault(
     code: Code = Code.PLATFORM_MEDIA_UNREACHABLE,
 ) -> PlatformFault:
     request = {"method": "GET", "path": "{media}", "parameters": []}
-    return PlatformFault(Answer(cls, Phase.PREPARE, code, detail, platform_code, request=request))
+    return PlatformFault(Answer(cls, Phase.PREPARE, code, detail, platform_code, request=request, asked=False))

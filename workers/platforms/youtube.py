@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from penstock.schemas.errors import Code
 from penstock.schemas.post_content import ContentFault, PostContent
 from penstock.schemas.post_rules import YOUTUBE as RULES
 from penstock.schemas.post_rules import content_faults
@@ -56,21 +55,23 @@ class YouTube:
         self._http = http
         self._judge = Judge(self.name, YOUTUBE, http, youtube_keys, lambda _reply: None, quota_wait)
 
-    def limits(self, account: AccountRef) -> Sequence[LimitUse]:
+    @staticmethod
+    def limits(account: AccountRef) -> Sequence[LimitUse]:
         """10 an hour for the channel, and 100 a day for the whole project: its bucket of uploads."""
         return (
-            LimitUse(f"account:{account.account_id}", 10, timedelta(hours=1), default_key="platform:youtube/account"),
-            LimitUse("platform:youtube", 100, _DAY),
+            LimitUse(
+                f"account:{account.account_id}",
+                10,
+                timedelta(hours=1),
+                default_key="platform:youtube/account",
+                once=True,
+            ),
+            LimitUse("platform:youtube", 100, _DAY, once=True),
         )
 
     def validate(self, content: PostContent) -> Sequence[ContentFault]:
         """What the platform would refuse."""
-        faults = content_faults(RULES, content, self._private_hosts)
-        publish_at = content.options.get("publish_at")
-        if publish_at is not None and content.options.get("privacy") != "private":
-            told = "publish_at goes with privacy private alone"
-            faults.append(ContentFault("options.publish_at", Code.POST_OPTION_INVALID, told))
-        return faults
+        return content_faults(RULES, content, self._private_hosts)
 
     def prepare(self, publication: Publication, token: Secret) -> Prepared:
         """Begin the session; then ask how far it came, and send the next piece, but never the last one."""

@@ -51,7 +51,8 @@ class Circuits(CircuitControl):
         """Run the block if the circuit lets it in, and count how it ends. Other threads run theirs meanwhile.
 
         A failure is an error that another attempt may not meet again (`judge_failure`): `PoolTimeout` is one, an error
-        of the data is none. Interrupts and exceeded limits count neither way. Keep only the call itself in the block.
+        of the data is none; an error may know better (`KnowsForCircuit`). Interrupts and exceeded limits count neither
+        way. Keep only the call itself in the block.
 
         Args:
             name: the circuit, such as `platform:instagram`. Names are few: they are labels of metrics.
@@ -69,7 +70,7 @@ class Circuits(CircuitControl):
         self.tell(name, call)
 
     def ask(self, name: str, holder: str | None = None) -> LetIn | None:
-        """Ask to be let in, as `guard` does; whoever asks has to `tell`. None where nobody could be asked.
+        """Ask to be let in, as `guard` does; whoever asks has to `tell` or `leave`. None where nobody could be asked.
 
         Raises:
             CircuitOpenError: the circuit does not let the call in.
@@ -87,9 +88,17 @@ class Circuits(CircuitControl):
         return LetIn(holder, generation.decode(), bool(probing))
 
     def tell(self, name: str, call: LetIn | None, error: BaseException | None = None) -> None:
-        """Tell how a call ended: with an error, or well."""
+        """Tell how a call ended: with an error, or well.
+
+        An error with an attribute `counts_for_circuit` (`KnowsForCircuit`) says itself whether it is a failure.
+        """
         if call is not None:
             self._breaker(name).settle(call, error)
+
+    def leave(self, name: str, call: LetIn | None) -> None:
+        """Tell that no call was made after all: nothing is counted, and another one may try in its place."""
+        if call is not None:
+            self._breaker(name).leave(call)
 
     def close(self) -> None:
         """Ask and tell nothing more."""

@@ -142,6 +142,13 @@ class SharedBreaker(pybreaker.CircuitBreaker):
             self._book(error)
         self.follow()
 
+    def leave(self, call: LetIn) -> None:
+        """Take that no call was made: whoever was to try makes room for the next one."""
+        if call.probing:
+            self.shared.ended(call)
+            self.shared.tell("neither")
+            self.follow()
+
     def follow(self) -> None:
         """Take the state of the shared circuit."""
         if self.shared.state != self._state.name:

@@ -30,15 +30,17 @@ class CircuitOpenError(UnavailableError):
         blocked_by: the gate, as job records name it.
     """
 
+    retry_after: timedelta
+
     def __init__(self, circuit: str, retry_after: timedelta, told: str = "lets no call in for now") -> None:
         self.circuit = circuit
-        self.retry_after = retry_after
         self.blocked_by = f"circuit:{circuit}"
         seconds = retry_after.total_seconds()
         super().__init__(
             Code.CIRCUIT_OPEN,
             f"the circuit {circuit} {told}; ask again in {seconds:.1f} s",
             details={"circuit": circuit, "retry_after_seconds": seconds},
+            retry_after=retry_after,
         )
 
 

@@ -153,8 +153,40 @@ HTTP_STATUSES: Mapping[int, Decision] = {
     529: _answered(Verdict.WAIT, "the other side is overloaded, and says so (no standard status)"),
 }
 
+
+def _held(code: Code, reason: str) -> tuple[Code, Decision]:
+    return code, Decision(Verdict.WAIT, code, reason)
+
+
+def _passing(code: Code, reason: str) -> tuple[Code, Decision]:
+    return code, Decision(Verdict.RETRY, code, reason)
+
+
+#: Codes of posts, accounts and platforms of which another attempt, or waiting, is worth something. The others are told
+#: of what no attempt changes: a post that is refused, has expired, was changed too late, or needs an operator's word.
+_PUBLISHING = dict(
+    (
+        _held(Code.ACCOUNT_DISABLED, "an operator took the account out of use, for a while"),
+        _held(Code.ACCOUNT_TOKEN_EXPIRED, "the account waits for a person who authorises it anew"),
+        _held(Code.ACCOUNT_TOKEN_UNREADABLE, "a key is missing here until an operator adds it"),
+        _held(Code.CIRCUIT_OPEN, "a circuit lets no call in for now"),
+        _held(Code.PLATFORM_ACCOUNT_RESTRICTED, "the platform holds the account back until its owner has put it right"),
+        _held(Code.PLATFORM_NOT_READY, "the platform still works on what was prepared"),
+        _held(Code.PLATFORM_PERMISSION_DENIED, "rights are missing until the account is authorised with them"),
+        _held(Code.PLATFORM_TOKEN_INVALID, "the token is to be refreshed, or the account authorised anew"),
+        _held(Code.PLATFORM_UNAVAILABLE, "the platform can't be reached, and nothing was sent"),
+        _held(Code.RATE_LIMIT_EXCEEDED, "a limit was reached, which is not the job's fault"),
+        _passing(Code.PLATFORM_API_ERROR, "the platform failed, which may pass"),
+        _passing(Code.PLATFORM_API_TIMEOUT, "the platform did not answer in time"),
+        _passing(Code.PLATFORM_HANDLE_EXPIRED, "what is gone is prepared anew"),
+        _passing(Code.PLATFORM_MEDIA_UNREACHABLE, "the media could not be fetched, which may pass"),
+        _passing(Code.PLATFORM_OUTCOME_UNKNOWN, "the next attempt looks up what became of it"),
+        _passing(Code.POST_CHANGED, "the next attempt reads the post as it is by then"),
+    )
+)
+
 #: Codes of ours whose verdict does not follow from the error's type.
-CODES: Mapping[Code, Decision] = {
+CODES: Mapping[Code, Decision] = _PUBLISHING | {
     Code.QUEUE_UNAVAILABLE: Decision(Verdict.WAIT, Code.QUEUE_UNAVAILABLE, "Redis is away"),
     Code.STORAGE_CONFLICT: _conflict("lost against other transactions"),
     Code.STORAGE_PERMISSION_DENIED: _forbidden("rights are missing until an operator grants them"),

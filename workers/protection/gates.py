@@ -47,11 +47,13 @@ class Question:
     Attributes:
         holder: names this run of the job, for circuits.
         lines_up: whether a limit that refuses it is to tell it its turn; not again for one that was told.
+        job: names the job in all its runs, for limits that it takes of once; without it each run takes.
     """
 
     holder: str
     gates: JobGates
     lines_up: bool
+    job: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,8 @@ class Gates:
         # Of a delivery's jobs with the same gates the last one asks for those to come.
         last = {question.gates: place for place, question in enumerate(questions)}
         wanted = [
-            self._ahead.wanted(one.gates) if last[one.gates] == place else 0 for place, one in enumerate(questions)
+            self._ahead.wanted(one.gates) if last[one.gates] == place and _may_go_ahead(one.gates) else 0
+            for place, one in enumerate(questions)
         ]
         for question, ahead in zip(questions, wanted, strict=True):
             arguments += _arguments(question, ahead)
@@ -155,6 +158,11 @@ class Gates:
         return None if self._open else Refusal("redis", _AWAY)
 
 
+def _may_go_ahead(gates: JobGates) -> bool:
+    """Whether jobs of these gates may be let in before anybody knows which they are."""
+    return not any(use.once for use in gates.uses)
+
+
 def _arguments(question: Question, ahead: int) -> list[Argument]:
     gates = question.gates
     return [
@@ -166,7 +174,7 @@ def _arguments(question: Question, ahead: int) -> list[Argument]:
         len(gates.circuits),
         *gates.circuits,
         len(gates.uses),
-        *(argument for use in gates.uses for argument in use.arguments()),
+        *(argument for use in gates.uses for argument in use.arguments(question.job)),
     ]
 
 

@@ -40,6 +40,8 @@ class LimitUse:
         weight: units that this use costs.
         default_key: a name whose override holds for all keys that give it and have none of their own, such as
             `platform:instagram`.
+        once: a job that asks again within the window takes nothing more, and is let in though the limit is full by
+            then. Blocks still refuse it, and so does a limit below its weight. Never let in ahead.
 
     Raises:
         InvalidInputError: `REQUEST_USAGE` where one of them is out of bounds.
@@ -50,6 +52,7 @@ class LimitUse:
     window: timedelta
     weight: int = 1
     default_key: str = ""
+    once: bool = False
 
     def __post_init__(self) -> None:
         if not self.key or self.weight < 1 or (self.limit is not None and self.limit < 0):
@@ -58,19 +61,19 @@ class LimitUse:
             told = f"a window has {SHORTEST_WINDOW} to {LONGEST_WINDOW}, in whole milliseconds, not {self.window}"
             raise InvalidInputError(Code.REQUEST_USAGE, told)
 
-    def arguments(self) -> tuple[Argument, ...]:
-        """The use as steps read it."""
+    def arguments(self, job: str) -> tuple[Argument, ...]:
+        """The use as steps read it, of a job that is named so where it has a name."""
         limit = -1 if self.limit is None else self.limit
-        return (self.key, limit, self.window // _MILLISECOND, self.weight, self.default_key)
+        return (self.key, limit, self.window // _MILLISECOND, self.weight, self.default_key, job if self.once else "")
 
 
-def tenant_use(tenant: str, kind: str, limit: int, window: timedelta) -> LimitUse:
+def tenant_use(tenant: str, kind: str, limit: int, window: timedelta, *, once: bool = False) -> LimitUse:
     """One job of a kind, of the limit that each tenant has for each kind; `limit` 0 is no limit, as in the settings.
 
     Operators override it as `tenant:acme/kind:submission_batch.write`, `tenant:acme/*`, `tenant:*`, or for a kind and
     all tenants as `tenant/kind:submission_batch.write`.
     """
-    return LimitUse(f"tenant:{tenant}/kind:{kind}", limit or None, window, default_key=f"tenant/kind:{kind}")
+    return LimitUse(f"tenant:{tenant}/kind:{kind}", limit or None, window, default_key=f"tenant/kind:{kind}", once=once)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ class RateLimits:
         self._scripts = Scripts(client, GATE_STEPS)
         self._keys = gate_keys(namespace)
 
-    def take(self, uses: Sequence[LimitUse], *, line_up: bool = False) -> Taken:
+    def take(self, uses: Sequence[LimitUse], *, line_up: bool = False, job: str = "") -> Taken:
         """Take of several limits at once, all or nothing, in one round trip.
 
         Uses of the same key add up. A call whose answer was lost may have counted: then less is allowed, never more.
@@ -114,12 +117,14 @@ class RateLimits:
         later instant than the one before, so that they don't all come back for the first unit that leaves. Nothing is
         set aside. Who comes back and is refused again, since something ran late, asks without it: it has its place.
 
+        `job` is by what a use that counts `once` knows who asks again; without it each call counts.
+
         Raises:
             UnavailableError: `QUEUE_UNAVAILABLE` where Redis does not answer; the setting
                 `PENSTOCK_GATES_WHEN_REDIS_DOWN` says what its caller makes of that.
             PenstockError: `QUEUE_REFUSED`.
         """
-        arguments = [argument for use in uses for argument in use.arguments()]
+        arguments = [argument for use in uses for argument in use.arguments(job)]
         with redis_errors("taking of limits"):
             answer = self._scripts.run("take", self._keys, len(uses), int(line_up), *arguments)
         return _taken(uses, answer)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-from penstock.schemas.errors import Code, PenstockError
+from penstock.schemas.errors import Code, PenstockError, UnavailableError
+from penstock.workers.protection.circuits_view import CircuitOpenError
 from penstock.workers.protection.decisions import (
     CODES,
     EXCEPTIONS,
@@ -18,6 +19,7 @@ from penstock.workers.protection.decisions import (
 __all__ = [
     "Failure",
     "HttpAnswerError",
+    "JudgedError",
     "Verdict",
     "WorthRetryingError",
     "decide_http",
@@ -30,11 +32,26 @@ __all__ = [
 LONGEST_RETRY_AFTER = timedelta(days=1)
 
 
-class WorthRetryingError(PenstockError):
+class JudgedError(PenstockError):
+    """An error that knows what it means for its job, whatever its code says.
+
+    Attributes:
+        retry_after: the wait before the next attempt at the least, where somebody named one.
+        blocked_by: the gate that holds the job, as job records name it; empty where the code's family says enough.
+    """
+
+    verdict: Verdict
+    retry_after: timedelta | None = None
+    blocked_by: str = ""
+
+
+class WorthRetryingError(JudgedError):
     """Raised where another attempt may succeed, whatever the code says: an actor's own judgement."""
 
+    verdict = Verdict.RETRY
 
-class HttpAnswerError(PenstockError):
+
+class HttpAnswerError(JudgedError):
     """Raised by who called another side over HTTP and was answered with a failure.
 
     Args:
@@ -48,6 +65,7 @@ class HttpAnswerError(PenstockError):
         super().__init__(decision.code, f"{who} answered with HTTP status {status}: {decision.reason}")
         self.status = status
         self.decision = decision
+        self.verdict = decision.verdict
         self.retry_after = parse_retry_after(retry_after) if retry_after is not None else None
 
 
@@ -57,12 +75,14 @@ class Failure:
 
     Attributes:
         delay: the wait before the next attempt at the least, where somebody named one.
+        blocked_by: the gate that the job waits for, such as `circuit:platform:instagram`; empty where none is known.
     """
 
     verdict: Verdict
     code: Code
     message: str
     delay: timedelta | None = None
+    blocked_by: str = ""
 
 
 def decide_sqlstate(state: str) -> Decision:
@@ -102,13 +122,13 @@ def parse_retry_after(text: str, now: datetime | None = None) -> timedelta | Non
 
 def judge_failure(error: BaseException) -> Failure:
     """Decide by the error's type and code. An error that is none of ours may be a passing one: it is retried."""
-    if isinstance(error, HttpAnswerError):
-        return Failure(error.decision.verdict, error.code, error.message, error.retry_after)
-    if isinstance(error, WorthRetryingError):
-        return Failure(Verdict.RETRY, error.code, error.message)
+    if isinstance(error, JudgedError):
+        return Failure(error.verdict, error.code, error.message, error.retry_after, error.blocked_by)
     if isinstance(error, PenstockError):
         decision = CODES.get(error.code) or _by_type(error)
-        return Failure(decision.verdict, error.code, error.message)
+        delay = error.retry_after if isinstance(error, UnavailableError) else None
+        blocked_by = error.blocked_by if isinstance(error, CircuitOpenError) else ""
+        return Failure(decision.verdict, error.code, error.message, delay, blocked_by)
     decision = _by_type(error)
     return Failure(decision.verdict, decision.code, f"the actor raised {type(error).__name__}")
 

@@ -3,7 +3,7 @@
 import json
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
@@ -27,6 +27,7 @@ from penstock.schemas.job import EncodedPayload
 from penstock.schemas.names import Queue
 from penstock.workers.broker.actors import declare_actors, known_kinds
 from penstock.workers.broker.broker import LeasePolicy, PenstockBroker
+from penstock.workers.broker.gating import Admit, admit_all
 from penstock.workers.broker.performing import Performer
 from penstock.workers.broker.stopping import stop_worker
 from penstock.workers.broker.time_limits import TimeLimits
@@ -35,6 +36,7 @@ from penstock.workers.database.transaction import Transaction, Transactions
 from penstock.workers.execution import Execution
 from penstock.workers.job import Done, Job, Outcome
 from penstock.workers.middleware import middleware
+from penstock.workers.protection.gates import JobGates
 from penstock.workers.registry import Policy, Registration
 from penstock.workers.settings import WorkerSettings
 from tests.producers.queue.soundness import require_sound
@@ -143,14 +145,19 @@ class Floor:
         threads: int = 2,
         leases: LeasePolicy | None = None,
         client: Any = None,
+        gates: Callable[[Job], JobGates] | None = None,
+        admit: Callable[[Mapping[str, Registration]], Admit] = lambda _: admit_all,
     ) -> Shop:
-        """A worker that is not started yet."""
-        registrations: dict[str, Any] = {kind.kind: Registration(kind, lambda _: self.actor, policy) for kind in kinds}  # type: ignore[arg-type]
+        """A worker that is not started yet; `admit` makes its gatekeeper of the registrations."""
+        registrations: dict[str, Any] = {
+            kind.kind: Registration(kind, lambda _: self.actor, policy, gates=gates)  # type: ignore[arg-type]
+            for kind in kinds
+        }
         transactions = Transactions(self.pool, self.settings, lambda _: None)
         execution = Execution(dict.fromkeys(registrations, self.actor), registrations, transactions, 1_000_000)
         limits = TimeLimits(lambda: pytest.fail("a delivery hangs"))
         broker = self.broker(client=client, middleware=middleware(), policy=leases, kinds=known_kinds(registrations))
-        declare_actors(broker, registrations, Performer(execution, broker, limits))
+        declare_actors(broker, registrations, Performer(execution, broker, limits, admit(registrations)))
         worker = dramatiq.Worker(broker, worker_threads=threads, worker_timeout=100)
         worker.queue_prefetch = 2 * threads
         shop = Shop(broker, worker, limits)

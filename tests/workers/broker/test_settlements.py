@@ -17,7 +17,8 @@ from penstock.workers.broker.delivery import OpenedJob
 from penstock.workers.broker.leases import LeasedJob, Verb
 from penstock.workers.broker.settlements import Settlements, full_jitter
 from penstock.workers.job import Dead, Done, Postpone, Retry
-from penstock.workers.protection.retry import Failure, Verdict
+from penstock.workers.protection.circuits_view import CircuitOpenError
+from penstock.workers.protection.retry import Failure, Verdict, judge_failure
 from penstock.workers.registry import Policy
 
 NOW_MS = 1_800_000_000_000
@@ -124,6 +125,23 @@ def test_a_wait_that_another_side_asked_for_is_kept_to_with_jitter_on_top(verdic
     failure = Failure(verdict, Code.RATE_LIMIT_EXCEEDED, "told", timedelta(seconds=90))
     settlement = SETTLEMENTS.of_failure(leased(), failure, POLICY, 0.1)
     assert 90_000 <= settlement.detail["delay"] <= 91_000
+
+
+def test_an_actors_retry_can_name_a_wait() -> None:
+    outcome = Retry(Code.PLATFORM_API_ERROR, "told", timedelta(seconds=90))
+    settlement = SETTLEMENTS.of_outcome(leased(), outcome, POLICY, 0.1)
+    assert settlement.verb is Verb.RETRY
+    assert 90_000 <= settlement.detail["delay"] <= 91_000
+    assert SETTLEMENTS.of_outcome(leased(attempts=2), outcome, POLICY, 0.1).verb is Verb.BURY
+
+
+def test_a_job_that_met_an_open_circuit_waits_for_that_circuit() -> None:
+    """By the name under which an operator's word wakes it."""
+    failure = judge_failure(CircuitOpenError("platform:instagram", timedelta(seconds=40)))
+    settlement = SETTLEMENTS.of_failure(leased(attempts=9), failure, POLICY, 0.1)
+    assert settlement.verb is Verb.POSTPONE
+    assert settlement.detail["blocked_by"] == "circuit:platform:instagram"
+    assert 40_000 <= settlement.detail["delay"] <= 41_000
 
 
 def test_what_is_given_back_costs_nothing_and_a_suspect_stays_one() -> None:

@@ -95,7 +95,7 @@ def test_every_step_keeps_to_the_gates_slot() -> None:
         client = node.client()
         kit = LimitKit(client, "on-a-cluster")
         kit.control.set_override("a:*", NewOverride(5, 60 * SECOND), "x")
-        assert kit.limits.take([LimitUse("a:1", 1, SECOND), LimitUse("b/2", 5_000, SECOND)]).allowed
+        assert kit.limits.take([LimitUse("a:1", 1, SECOND), LimitUse("b/2", 5_000, SECOND, once=True)], job="j").allowed
         kit.limits.block("b/2", SECOND, "429")
         assert len(kit.view.page(10)[0]) == 3
         assert kit.control.unblock("b/2", "x")

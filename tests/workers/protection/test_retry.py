@@ -15,6 +15,7 @@ from penstock.schemas.errors import (
 )
 from penstock.workers.database.failures import StorageConflictError
 from penstock.workers.protection import decisions
+from penstock.workers.protection.circuits_view import CircuitOpenError
 from penstock.workers.protection.decisions import CODES, EXCEPTIONS, HTTP_STATUSES, REFUSED, SQLSTATES
 from penstock.workers.protection.retry import (
     LONGEST_RETRY_AFTER,
@@ -89,6 +90,43 @@ CODED = {
     Code.STORAGE_SCHEMA_OUTDATED: WAIT,
     Code.STORAGE_TIMEOUT: RETRY,
     Code.STORAGE_UNAVAILABLE: WAIT,
+    Code.ACCOUNT_DISABLED: WAIT,
+    Code.ACCOUNT_TOKEN_EXPIRED: WAIT,
+    Code.ACCOUNT_TOKEN_UNREADABLE: WAIT,
+    Code.CIRCUIT_OPEN: WAIT,
+    Code.PLATFORM_ACCOUNT_RESTRICTED: WAIT,
+    Code.PLATFORM_API_ERROR: RETRY,
+    Code.PLATFORM_API_TIMEOUT: RETRY,
+    Code.PLATFORM_HANDLE_EXPIRED: RETRY,
+    Code.PLATFORM_MEDIA_UNREACHABLE: RETRY,
+    Code.PLATFORM_NOT_READY: WAIT,
+    Code.PLATFORM_OUTCOME_UNKNOWN: RETRY,
+    Code.PLATFORM_PERMISSION_DENIED: WAIT,
+    Code.PLATFORM_TOKEN_INVALID: WAIT,
+    Code.PLATFORM_UNAVAILABLE: WAIT,
+    Code.POST_CHANGED: RETRY,
+    Code.RATE_LIMIT_EXCEEDED: WAIT,
+}
+#: Of what publishing meets, what no attempt changes.
+FOR_GOOD = {
+    Code.ACCOUNT_CONFLICT,
+    Code.ACCOUNT_INVALID_PLATFORM,
+    Code.ACCOUNT_NOT_FOUND,
+    Code.POST_CONFLICT,
+    Code.POST_DUPLICATE,
+    Code.POST_EMPTY,
+    Code.POST_EXPIRED,
+    Code.POST_MEDIA_ADDRESS_REFUSED,
+    Code.POST_MEDIA_INVALID,
+    Code.POST_NOT_FOUND,
+    Code.POST_OPTION_INVALID,
+    Code.POST_PLATFORM_ERROR,
+    Code.POST_SCHEDULE_INVALID,
+    Code.POST_STATE_INVALID,
+    Code.POST_TEXT_INVALID,
+    Code.POST_TEXT_TOO_LONG,
+    Code.POST_TOO_LATE,
+    Code.POST_UNKNOWN_OUTCOME,
 }
 
 TYPED = {
@@ -181,6 +219,30 @@ def test_another_sides_wish_for_a_later_call_is_kept_to() -> None:
 @pytest.mark.parametrize("kind", [PenstockError, UnavailableError, StorageConflictError])
 def test_a_code_of_ours_that_says_more_than_its_type(code: Code, kind: type[PenstockError]) -> None:
     assert judge_failure(kind(code, "m")) == Failure(CODED[code], code, "m")
+
+
+def test_of_what_publishing_meets_every_code_is_judged() -> None:
+    families = ("ACCOUNT_", "CIRCUIT_", "PLATFORM_", "POST_", "RATE_")
+    assert {code for code in Code if code.startswith(families)} == FOR_GOOD | {
+        code for code in CODED if code.startswith(families)
+    }
+
+
+@pytest.mark.parametrize("code", sorted(FOR_GOOD))
+@pytest.mark.parametrize("kind", [PenstockError, InvalidInputError, NotFoundError, ConflictError])
+def test_what_no_attempt_changes_is_dead_at_once(code: Code, kind: type[PenstockError]) -> None:
+    assert judge_failure(kind(code, "m")) == Failure(PERMANENT, code, "m")
+
+
+def test_an_open_circuit_names_itself_and_until_when() -> None:
+    failure = judge_failure(CircuitOpenError("platform:instagram", timedelta(seconds=42)))
+    assert (failure.verdict, failure.code, failure.delay) == (WAIT, Code.CIRCUIT_OPEN, timedelta(seconds=42))
+    assert failure.blocked_by == "circuit:platform:instagram"
+
+
+def test_a_dependency_that_names_a_wait_is_kept_to() -> None:
+    error = UnavailableError(Code.QUEUE_UNAVAILABLE, "m", retry_after=timedelta(seconds=7))
+    assert judge_failure(error).delay == timedelta(seconds=7)
 
 
 @pytest.mark.parametrize("kind", TYPED)

@@ -8,7 +8,7 @@
 --
 -- ARGV: number of jobs, longest time for jobs that are let in ahead (ms), then for each: holder (a text of its own),
 --       whether refused uses line up (1, 0), jobs wanted ahead, number of gate keys, these, number of circuits, these,
---       number of uses, these (five arguments each, as for take)
+--       number of uses, these (with arguments as for take)
 -- Answer: now (ms), then for each job by what it is refused ('' where it may run), milliseconds until it is worth asking
 --         again (-1 where that is not known), the reason of a pause, jobs let in ahead, for how long (ms)
 -- Of a limit no more than this part is let in ahead at a time, for no longer than this part of its window, and only while
@@ -56,8 +56,8 @@ end
 local function room_ahead(uses, jobs, ms)
   for _, use in ipairs(uses) do
     if use.log then
-      -- Uses of one key add up, which is too much to think of here.
-      if use.log.wanted ~= use.weight then return 0, 0 end
+      -- Uses of one key add up, which is too much to think of here; and who is let in ahead has no name to take once.
+      if use.job ~= '' or use.log.wanted ~= use.weight then return 0, 0 end
       local limit = use.rule.limit
       jobs = math.min(jobs, math.floor(math.min(limit / PART, limit / 2 - use.log.used) / use.weight))
       ms = math.min(ms, math.floor(use.window_us / PART / 1000))
@@ -84,7 +84,7 @@ for _ = 1, jobs do
   local keys, circuits = next_list(), next_list()
   local count = tonumber(next_argument())
   local uses = read_uses(at, count)
-  at = at + 5 * count
+  at = at + USE_ARGUMENTS * count
   local refusal = refusal_of(holder, line_up, keys, circuits, uses)
   for _, told in ipairs(refusal) do answer[#answer + 1] = told end
   answer[#answer + 1], answer[#answer + 2] = 0, 0

@@ -1,13 +1,19 @@
 -- A library: rate limits. Steps that name it can take several limits at once, all or nothing.
 --
--- A use is {key, limit, window_us, weight, default_key}: so much is to be taken of that key's limit in any window.
--- limit is -1 where the caller has none; an operator's override may still hold.
+-- A use is {key, limit, window_us, weight, default_key, job}: so much is to be taken of that key's limit in any window.
+-- limit is -1 where the caller has none; an operator's override may still hold. job is '' unless a job that asks again
+-- within the window is to take nothing more.
 --
 -- limit:<key> is a list of what was taken, oldest first, each entry `instant total weight`: the instant in microseconds,
 -- all that the list ever counted up to and with this entry, and this entry's share. The totals make both questions cheap:
 -- what is used (the last total less what has left), and when a weight fits (a binary search by total).
 -- Up to EXACT units a window each taking has its own instant. Above, instants are rounded up to SLOTS a window, so that
 -- memory does not grow with the limit: units may leave up to a slot later than they could, and never earlier.
+--
+-- jobs:<key> has the jobs that took once, each with the microsecond at which it did. They are apart from the log, which
+-- an earlier release reads too. The latest EXACT are kept: of a log that is all of them; of a counter that has more,
+-- those before them count again when they ask again, so that less is allowed and never more.
+local USE_ARGUMENTS = 6
 local EXACT = 1000
 local SLOTS = 100
 -- Clocks of two servers differ a little when one takes over; a clock set back further than this is another matter.
@@ -17,14 +23,14 @@ local NEVER_MS = 60000
 -- Who was told a turn has so long to come for it before somebody else may take it.
 local TURN_US = 1000000
 
--- Uses as arguments carry them, five each: key, limit, window in milliseconds, weight, default key ('' for none).
+-- Uses as arguments carry them: key, limit, window in milliseconds, weight, default key ('' for none), job ('' for none).
 local function read_uses(first, count)
   local uses = {}
   for index = 0, count - 1 do
-    local at = first + 5 * index
+    local at = first + USE_ARGUMENTS * index
     uses[index + 1] = {
       key = ARGV[at], limit = tonumber(ARGV[at + 1]), window_us = tonumber(ARGV[at + 2]) * 1000,
-      weight = tonumber(ARGV[at + 3]), default_key = ARGV[at + 4],
+      weight = tonumber(ARGV[at + 3]), default_key = ARGV[at + 4], job = ARGV[at + 5],
     }
   end
   return uses
@@ -136,7 +142,7 @@ end
 -- All of it counts as taken just now instead: never more than the limit, and never longer than a window.
 local function mend_clock(use, log)
   if not log.last or log.last.at <= now_us + slot_of(use.rule.limit, use.window_us) + CLOCK_STEP_US then return log end
-  redis.call('DEL', log.name)
+  redis.call('DEL', log.name, key('jobs:' .. use.key))
   redis.call('RPUSH', log.name, entry_text({at = now_us, total = log.used, weight = log.used}))
   redis.call('PEXPIRE', log.name, math.ceil(use.window_us / 1000) + 1000)
   return read_log(log.name, use.window_us)
@@ -187,6 +193,23 @@ local function apply_rule(use)
   return use
 end
 
+-- Whether a use's job has taken it already, and what it took still counts. A limit below the weight lets nobody in:
+-- an operator who sets it to 0 means those, too, that have taken.
+local function has_taken(use)
+  if use.job == '' or use.weight > use.rule.limit then return false end
+  local at = redis.call('ZSCORE', key('jobs:' .. use.key), use.job)
+  return at and tonumber(at) + use.window_us >= now_us
+end
+
+-- Note that a use's job has taken it.
+local function note_job(use)
+  local name = key('jobs:' .. use.key)
+  redis.call('ZADD', name, string.format('%.0f', now_us), use.job)
+  redis.call('ZREMRANGEBYSCORE', name, '-inf', string.format('(%.0f', now_us - use.window_us))
+  redis.call('ZREMRANGEBYRANK', name, 0, -EXACT - 1)
+  redis.call('PEXPIRE', name, math.ceil(use.window_us / 1000) + 1000)
+end
+
 -- See whether a use fits, beside what the uses before it in the same call want of the same key.
 local function look_at_use(use, logs, line_up)
   apply_rule(use)
@@ -198,6 +221,8 @@ local function look_at_use(use, logs, line_up)
     logs[use.key].wanted = 0
   end
   use.log = logs[use.key]
+  use.taken = has_taken(use)
+  if use.taken then return end
   use.log.wanted = use.log.wanted + use.weight
   local fits, wait_ms = fits_at(use.log, use.log.wanted, use.rule.limit, use.window_us), NEVER_MS
   if fits and line_up and use.log.last then
@@ -255,15 +280,16 @@ local function count_use(use)
   if not log.last then redis.call('DEL', key('line:' .. use.key)) end
   if log.used == 0 or log.head.at == entry.at then log.head = entry end
   log.size, log.first, log.last, log.used = log.size - log.first, 0, entry, log.used + use.weight
+  if use.job ~= '' then note_job(use) end
   local ttl_ms = math.ceil((entry.at - now_us + use.window_us) / 1000) + 1000
   redis.call('PEXPIRE', log.name, ttl_ms)
   note_key(use.key, string.format('%.0f %.0f %s', use.limit, use.own_window_us / 1000, use.default_key), ttl_ms)
 end
 
--- Count all uses that were looked at.
+-- Count all uses that were looked at, but for those that were taken before.
 local function count_limits(uses)
   for _, use in ipairs(uses) do
-    if use.log then count_use(use) end
+    if use.log and not use.taken then count_use(use) end
   end
 end
 

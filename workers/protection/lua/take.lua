@@ -2,10 +2,10 @@
 -- flags: allow-oom
 -- uses: limits
 --
--- ARGV: number of uses, whether refused ones line up (1, 0), then for each use: key, limit (-1 for none), window in ms, weight, default key ('' for none)
+-- ARGV: number of uses, whether refused ones line up (1, 0), then for each use its arguments (limits.lua names them)
 -- Answer: now in microseconds, by what it is refused ('' where all are taken), milliseconds until it is worth asking
 --         again, then for each use: what remains (-1 where no limit holds), the instant in microseconds from which the
---         same weight fits (again)
+--         same weight fits (again), be it for another job
 local uses = read_uses(3, tonumber(ARGV[1]))
 local refusal = take_limits(uses, ARGV[2] == '1') or {'', 0}
 local answer = {now_us, refusal[1], refusal[2]}

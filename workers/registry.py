@@ -14,11 +14,13 @@ from types import ModuleType
 from penstock.schemas.errors import Code, InvalidInputError
 from penstock.schemas.job import Payload
 from penstock.workers.database.partitions import Partitions
-from penstock.workers.database.transaction import Transaction
+from penstock.workers.database.transaction import Transaction, Transactions
 from penstock.workers.forms.cache import FormCache
 from penstock.workers.job import Job, Outcome
+from penstock.workers.protection.circuits import Circuits
 from penstock.workers.protection.flags import Flags
 from penstock.workers.protection.gates import JobGates
+from penstock.workers.protection.limits import RateLimits
 from penstock.workers.settings import WorkerSettings
 
 #: By name, since actors import this module.
@@ -50,12 +52,23 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What an actor may be built with."""
+    """What an actor may be built with.
+
+    Attributes:
+        transactions: for an actor that commits more than once, since it talks to somebody between its steps.
+        circuits, limits: for one that calls another service.
+        worker, release: name this process and what it runs, for records.
+    """
 
     settings: WorkerSettings
     forms: FormCache
     partitions: Partitions
     flags: Flags
+    transactions: Transactions
+    circuits: Circuits
+    limits: RateLimits
+    worker: str
+    release: str
 
 
 @dataclass(frozen=True, slots=True)

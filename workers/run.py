@@ -3,11 +3,13 @@
 import faulthandler
 import logging
 import os
+import platform
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.metadata import version
 
 import dramatiq
 import psycopg
@@ -33,16 +35,18 @@ from penstock.workers.broker.time_limits import TimeLimits
 from penstock.workers.database.beginnings import Beginnings
 from penstock.workers.database.failures import storage_errors
 from penstock.workers.database.partitions import Partitions
-from penstock.workers.database.pool import open_pool
+from penstock.workers.database.pool import open_pool, require_answer
 from penstock.workers.database.presence import StorageProber
 from penstock.workers.database.transaction import Transactions
 from penstock.workers.execution import Execution
 from penstock.workers.forms.cache import FormCache
 from penstock.workers.forms.listener import FormListener
 from penstock.workers.middleware import middleware
+from penstock.workers.protection.circuits import Circuits
 from penstock.workers.protection.connection import connect_gates
 from penstock.workers.protection.flags import Flags
 from penstock.workers.protection.gates import Gates
+from penstock.workers.protection.limits import RateLimits
 from penstock.workers.registry import Registration, Resources, discover_all
 from penstock.workers.settings import WorkerSettings
 from penstock.workers.telemetry.pool import measure_pool
@@ -97,7 +101,18 @@ def assemble(settings: WorkerSettings, pool: "ConnectionPool[psycopg.Connection]
     )
     partitions = Partitions(pool)
     flags = Flags(connect_gates(settings.redis_url), settings.namespace)
-    resources = Resources(settings, forms, partitions, flags)
+    gates_client = connect_gates(settings.redis_url)
+    resources = Resources(
+        settings,
+        forms,
+        partitions,
+        flags,
+        transactions,
+        Circuits(gates_client, settings.namespace, settings),
+        RateLimits(gates_client, settings.namespace),
+        worker=f"{platform.node()}/{os.getpid()}",
+        release=version("penstock"),
+    )
     registrations: Mapping[str, Registration] = discover_all(settings.actors)
     execution = Execution(
         {kind: registration.build(resources) for kind, registration in registrations.items()},
@@ -234,8 +249,10 @@ def _wait_for_servers(parts: Parts, broker: PenstockBroker, stop: Termination) -
                 require_safe(broker.client, parts.settings.redis_check)
                 for queue in served_queues(parts.settings, broker):
                     require_layout(broker.client, QueueKeys(parts.settings.namespace, queue))
-            with storage_errors(), parts.pool.connection() as connection:
-                require_current(connection)
+            with storage_errors():
+                require_answer(parts.settings, "penstock-worker")
+                with parts.pool.connection() as connection:
+                    require_current(connection)
             parts.partitions.ensure_ahead()
         except UnavailableError as error:
             _log.warning("%s; trying again", error.message, extra={"code": error.code})

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from penstock.producers.settings import ProducerSettings
-
-DATABASE_SCHEMES = ("postgresql://", "postgres://")
+from penstock.producers.storage.address import require_usable
 
 Switch = Literal["on", "off"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -79,6 +78,28 @@ class WorkerSettings(ProducerSettings):
         alias="PENSTOCK_DEAD_RETENTION_DAYS",
         description="how long dead letters are kept after they were discarded, or requeued with a known outcome; open"
         " ones are kept for ever",
+    )
+    post_lead_seconds: Annotated[float, Field(ge=0, le=3_600)] = Field(
+        default=30,
+        alias="PENSTOCK_POST_LEAD_SECONDS",
+        description="how long before its instant a post is given to a worker, which prepares what takes time; nothing"
+        " is visible before the instant",
+    )
+    post_stuck_seconds: Annotated[float, Field(ge=60, le=30 * 86_400)] = Field(
+        default=3_600,
+        alias="PENSTOCK_POST_STUCK_SECONDS",
+        description="after this a scheduler tells of posts that were given to a worker and whose job nobody knows",
+    )
+    posts_retention_days: Annotated[int, Field(ge=0, le=36_500)] = Field(
+        default=730,
+        alias="PENSTOCK_POSTS_RETENTION_DAYS",
+        description="how long posts are kept after they were published, cancelled, expired or given up, 30 days at the"
+        " least; 0 for ever",
+    )
+    publish_attempts_months: Annotated[int, Field(ge=12, le=1_200)] = Field(
+        default=24,
+        alias="PENSTOCK_PUBLISH_ATTEMPTS_MONTHS",
+        description="how many whole months the record of calls to platforms is kept",
     )
     gates_when_redis_down: Literal["open", "closed"] = Field(
         default="closed",
@@ -227,6 +248,12 @@ class WorkerSettings(ProducerSettings):
         alias="PENSTOCK_HEALTH_OUTBOX_SECONDS",
         description="health warns where a job of the outbox has waited for its relay for longer",
     )
+    health_post_overdue_seconds: Seconds = Field(
+        default=60,
+        alias="PENSTOCK_HEALTH_POST_OVERDUE_SECONDS",
+        description="health warns where a post that should be out is later than this; it is critical where no scheduler"
+        " has claimed one for ten times as long",
+    )
     health_disk_free_share: Share = Field(
         default=0.2,
         alias="PENSTOCK_HEALTH_DISK_FREE_SHARE",
@@ -291,6 +318,11 @@ class WorkerSettings(ProducerSettings):
         alias="PENSTOCK_UPLOAD_PIECE_BYTES",
         description="bytes of a video that are held in memory and sent at once; a multiple of 262,144",
     )
+    post_look_up_seconds: Annotated[str, Field(pattern=r"^\d{1,5}(\.\d+)?(,\d{1,5}(\.\d+)?){0,9}$")] = Field(
+        default="5,30,120",
+        alias="PENSTOCK_POST_LOOK_UP_SECONDS",
+        description="the waits before a post that may be live, and was not found, is looked up again",
+    )
     media_private_hosts: str = Field(
         default="",
         alias="PENSTOCK_MEDIA_PRIVATE_HOSTS",
@@ -351,17 +383,27 @@ class WorkerSettings(ProducerSettings):
         " `metrics` in `PENSTOCK_HOME` where absent",
     )
 
+    @field_validator("posts_retention_days")
+    @classmethod
+    def _retention_long_enough(cls, days: int) -> int:
+        if 0 < days < 30:
+            raise ValueError("must be 30 at the least, or 0 for ever")
+        return days
+
     @field_validator("database_url", "migration_database_url")
     @classmethod
-    def _scheme_known_to_postgresql(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith(DATABASE_SCHEMES):
-            raise ValueError(f"must begin with one of {', '.join(DATABASE_SCHEMES)}")
-        return url
+    def _usable_by_postgresql(cls, url: str | None) -> str | None:
+        return url if url is None else require_usable(url)
 
     @property
     def replay_canary_wait(self) -> timedelta:
         """`replay_canary_seconds` as a duration."""
         return timedelta(seconds=self.replay_canary_seconds)
+
+    @property
+    def post_lead(self) -> timedelta:
+        """`post_lead_seconds` as a duration."""
+        return timedelta(seconds=self.post_lead_seconds)
 
     @property
     def metrics_folder(self) -> Path:
@@ -372,6 +414,11 @@ class WorkerSettings(ProducerSettings):
     def shutdown_grace(self) -> timedelta:
         """`shutdown_seconds` as a duration."""
         return timedelta(seconds=self.shutdown_seconds)
+
+    @property
+    def look_up_waits(self) -> tuple[timedelta, ...]:
+        """`post_look_up_seconds` as durations."""
+        return tuple(timedelta(seconds=float(one)) for one in self.post_look_up_seconds.split(","))
 
     @property
     def tenant_window(self) -> timedelta:

@@ -9,7 +9,7 @@ import pytest
 from penstock.schemas.errors import Code, InvalidInputError
 from penstock.workers.registry import discover_all
 
-OWN_KIND = "submission_batch.write"
+OWN_KINDS = {"scheduled_post.publish", "scheduled_post.schedule", "submission_batch.write"}
 
 #: The payload is one in name alone: a real one would leave its kind behind for other tests.
 ACTOR = """
@@ -43,14 +43,14 @@ def write(folder: Path, package: str, **modules: str) -> None:
 
 @pytest.mark.parametrize("setting", ["", " , "], ids=["nothing", "only a comma"])
 def test_penstocks_own_actors_are_always_found(setting: str) -> None:
-    assert set(discover_all(setting)) == {OWN_KIND}
+    assert set(discover_all(setting)) == OWN_KINDS
 
 
 def test_packages_of_ones_own_are_found_beside_them(packages: Path) -> None:
     write(packages, "orchard1", apples="from orchard1._shared import REGISTRATION", _shared=fruit("apple.pick"))
     write(packages, "orchard2.south", pears=fruit("pear.pick"))
     found = discover_all(" orchard1, orchard2.south,orchard1 ,")
-    assert set(found) == {OWN_KIND, "apple.pick", "pear.pick"}
+    assert set(found) == {*OWN_KINDS, "apple.pick", "pear.pick"}
 
 
 def test_two_actors_of_one_kind_are_refused(packages: Path) -> None:

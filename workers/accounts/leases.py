@@ -58,8 +58,12 @@ UPDATE penstock.social_accounts
        refresh_lease_by = NULL, refresh_code = %(code)s, updated_at = now()
  WHERE account_id = %(account_id)s AND refresh_fence = %(fence)s AND state = 'active'
 """
+_PUT_OFF = """
+UPDATE penstock.social_accounts SET refresh_due_at = %(again_at)s, refresh_code = %(code)s, updated_at = now()
+ WHERE account_id = %(account_id)s AND tokens_version = %(seen)s AND refresh_due_at IS NOT NULL
+"""
 _DUE = """
-SELECT account_id, tokens_version FROM penstock.social_accounts
+SELECT account_id, platform, tokens_version FROM penstock.social_accounts
  WHERE state = 'active' AND refresh_due_at <= %(now)s
    AND (refresh_lease_until IS NULL OR refresh_lease_until < clock_timestamp())
  ORDER BY refresh_due_at, account_id
@@ -147,8 +151,13 @@ def end_authorisation(connection: psycopg.Connection[Any], lease: RefreshLease, 
     return connection.execute(_END, _of(lease) | {"code": code}).rowcount == 1
 
 
-def due_refreshes(connection: psycopg.Connection[Any], now: datetime, limit: int = 100) -> list[tuple[UUID, int]]:
-    """The accounts that the calendar has refreshed by now, and the versions of their tokens."""
+def put_off(connection: psycopg.Connection[Any], account_id: UUID, seen: int, code: Code, again_at: datetime) -> None:
+    """Have the calendar come again later to an account whose tokens, of version `seen`, could not even be opened."""
+    connection.execute(_PUT_OFF, {"account_id": account_id, "seen": seen, "code": code, "again_at": again_at})
+
+
+def due_refreshes(connection: psycopg.Connection[Any], now: datetime, limit: int = 100) -> list[tuple[UUID, str, int]]:
+    """The accounts that the calendar has refreshed by now, their platforms, and the versions of their tokens."""
     return connection.execute(_DUE, {"now": now, "limit": limit}).fetchall()
 
 

@@ -4,9 +4,10 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from uuid import UUID
 
-from penstock.schemas.errors import Code
+from penstock.schemas.errors import Code, PenstockError
 from penstock.workers.accounts.account import Authorisation
 from penstock.workers.accounts.leases import (
     Busy,
@@ -16,6 +17,7 @@ from penstock.workers.accounts.leases import (
     due_refreshes,
     end_authorisation,
     give_back,
+    put_off,
     store_renewed,
     take_lease,
 )
@@ -76,6 +78,31 @@ class AuthorisationEnded:
     code: str | None
 
 
+class DueOutcome(StrEnum):
+    """What became of an account that the calendar has refreshed."""
+
+    REFRESHED = "refreshed"
+    #: A person must authorise it anew, or it is disabled.
+    ENDED = "ended"
+    #: The platform gave no tokens now; it is asked again.
+    UNANSWERED = "unanswered"
+    #: Another process is at it.
+    BUSY = "busy"
+    #: No key opens its tokens.
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class DueRefresh:
+    """An account that the calendar has refreshed, and what became of it."""
+
+    account_id: UUID
+    platform: str
+    outcome: DueOutcome
+
+
+#: Tokens that no key opens are tried again after this: a process with the key may have them by then.
+UNREADABLE_AGAIN = timedelta(hours=1)
 #: How soon to look again whether another process has refreshed the tokens: it takes about a second.
 LOOK_AGAIN = timedelta(seconds=2)
 
@@ -125,15 +152,41 @@ class TokenRefresh:
             case Busy(lease_left):
                 return NotNow(None, min(lease_left, LOOK_AGAIN))
 
-    def refresh_due(self, limit: int = 100) -> int:
-        """Refresh what the calendar says, one after the other; returns how many got new tokens.
+    def refresh_due(self, limit: int = 100) -> list[DueRefresh]:
+        """Refresh what the calendar says, one after the other; returns what became of each.
+
+        Tokens that can't be opened are told of and put off, so that they are in nobody's way.
 
         Raises:
             PenstockError: of the `STORAGE_` family.
         """
         now = self._clock()
         due = self._transactions.run(lambda transaction: due_refreshes(transaction.connection, now, limit))
-        return sum(isinstance(self.refresh(account_id, seen), Refreshed) for account_id, seen in due)
+        return [
+            DueRefresh(account_id, platform, self._refresh_due(account_id, seen)) for account_id, platform, seen in due
+        ]
+
+    def _refresh_due(self, account_id: UUID, seen: int) -> DueOutcome:
+        try:
+            answer = self.refresh(account_id, seen)
+        except PenstockError as error:
+            if error.code is not Code.ACCOUNT_TOKEN_UNREADABLE:
+                raise
+            _log.error("%s", error.message, extra={"code": error.code})
+            self._put_off(account_id, seen)
+            return DueOutcome.UNREADABLE
+        match answer:
+            case Refreshed():
+                return DueOutcome.REFRESHED
+            case AuthorisationEnded():
+                return DueOutcome.ENDED
+            case NotNow(code):
+                return DueOutcome.BUSY if code is None else DueOutcome.UNANSWERED
+
+    def _put_off(self, account_id: UUID, seen: int) -> None:
+        again_at = self._clock() + UNREADABLE_AGAIN
+        code = Code.ACCOUNT_TOKEN_UNREADABLE
+        self._transactions.run(lambda transaction: put_off(transaction.connection, account_id, seen, code, again_at))
 
     def _exchange(self, lease: RefreshLease) -> Refreshed | NotNow | AuthorisationEnded:
         exchange = self._exchanges.get(lease.authorisation.platform)

@@ -1,6 +1,7 @@
 """Encrypting all tokens anew with the current key, while they are used and refreshed."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -49,11 +50,17 @@ class Rotated:
         return not self.changed_meanwhile and not self.unreadable
 
 
-def rotate(transactions: Transactions, keys: TokenKeys, chunk: int = CHUNK) -> Rotated:
+def rotate(
+    transactions: Transactions,
+    keys: TokenKeys,
+    chunk: int = CHUNK,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> Rotated:
     """Encrypt with the current key whatever another one encrypted, `chunk` accounts a transaction.
 
     It can be interrupted and run again, and by several at once. Keys that are older may be removed when `is_complete`
-    was true, and every process has the current key in the first place.
+    was true, and every process has the current key in the first place. `on_progress` is told, after each chunk, how
+    many accounts were changed so far.
 
     Raises:
         PenstockError: of the `STORAGE_` family; what was committed stands.
@@ -65,6 +72,7 @@ def rotate(transactions: Transactions, keys: TokenKeys, chunk: int = CHUNK) -> R
         found, last = transactions.run(partial(_rotate_chunk, keys=keys, after=after, limit=chunk))
         changed, missed = changed + found.changed, missed + found.changed_meanwhile
         unreadable += found.unreadable
+        on_progress(changed)
         if last is None:
             return Rotated(changed, missed, tuple(unreadable))
         after = last

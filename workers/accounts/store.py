@@ -126,6 +126,14 @@ def find_account(connection: psycopg.Connection[Any], tenant: str, account_id: U
         return cursor.execute(statement, (tenant, account_id)).fetchone()
 
 
+def platform_of(connection: psycopg.Connection[Any], tenant: str, account_id: UUID) -> str | None:
+    """The platform of an account of a tenant, which never changes; None where there is no such account."""
+    row = connection.execute(
+        "SELECT platform FROM penstock.social_accounts WHERE tenant = %s AND account_id = %s", (tenant, account_id)
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
 def list_accounts(
     connection: psycopg.Connection[Any],
     tenant: str,
@@ -140,6 +148,18 @@ def list_accounts(
     parameters = {"tenant": tenant, "owner": owner, "platform": platform, "state": state, "after": after}
     with connection.cursor(row_factory=class_row(Account)) as cursor:
         return cursor.execute(_LIST, parameters | {"limit": limit}).fetchall()
+
+
+def find_by_reference(connection: psycopg.Connection[Any], tenant: str, platform: str, reference: str) -> list[Account]:
+    """The account of that id at the platform; where there is none, those of that name."""
+    named = f"SELECT {_COLUMNS} FROM penstock.social_accounts WHERE tenant = %s AND platform = %s AND "
+    with connection.cursor(row_factory=class_row(Account)) as cursor:
+        for column in ("external_id", "name"):
+            statement = f"{named} {column} = %s ORDER BY account_id LIMIT 2"
+            found = cursor.execute(statement.encode(), (tenant, platform, reference)).fetchall()
+            if found:
+                return found
+    return []
 
 
 def account_gate(connection: psycopg.Connection[Any], account_id: UUID) -> AccountGate:

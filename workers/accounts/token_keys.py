@@ -48,7 +48,7 @@ class TokenKeys:
         """
         entries = [entry.strip() for entry in re.split(r"[,\n]", setting or "") if entry.strip()]
         if not entries:
-            raise _invalid(f"is not set: give it `id:key`, with a key of `{_HOW_TO_MAKE_ONE}`")
+            raise _invalid("is not set, and accounts' tokens are kept encrypted alone", remedy=_HOW_TO_BEGIN)
         keys = [_read(place, entry) for place, entry in enumerate(entries, start=1)]
         if len({key_id for key_id, _ in keys}) < len(keys):
             raise _invalid("has two keys of one id")
@@ -84,7 +84,23 @@ class TokenKeys:
 
 
 #: Told to whoever has no key yet.
-_HOW_TO_MAKE_ONE = 'python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
+_HOW_TO_MAKE_ONE = "penstock accounts generate-key"
+
+_HOW_TO_BEGIN = (
+    f"Make a key, once: {_HOW_TO_MAKE_ONE}. Give it to every worker, scheduler and command as {_SETTING}, or in the"
+    f" file that {_SETTING}_FILE names, and keep it safe: without it all accounts must be authorised anew."
+)
+
+
+def generate_key(key_id: str) -> str:
+    """A new key as an entry of `PENSTOCK_TOKEN_KEYS`.
+
+    Raises:
+        InvalidInputError: `REQUEST_USAGE` where the id is none.
+    """
+    if not _KEY_ID.match(key_id):
+        raise InvalidInputError(Code.REQUEST_USAGE, "a key's id is 1 to 50 of A-Z a-z 0-9 . _ -")
+    return f"{key_id}:{Fernet.generate_key().decode()}"
 
 
 def _bound(account_id: UUID, place: bytes) -> bytes:
@@ -114,8 +130,9 @@ def _read(place: int, entry: str) -> tuple[str, Fernet]:
         raise _invalid(f"its key {place} is not 32 bytes in URL-safe base64; make one by {_HOW_TO_MAKE_ONE}") from None
 
 
-def _invalid(told: str) -> InvalidInputError:
-    return InvalidInputError(Code.CONFIG_INVALID, f"{_SETTING}: {told}", details={"settings": {_SETTING: told}})
+def _invalid(told: str, remedy: str | None = None) -> InvalidInputError:
+    details = {"settings": {_SETTING: told}}
+    return InvalidInputError(Code.CONFIG_INVALID, f"{_SETTING}: {told}", remedy=remedy, details=details)
 
 
 def _unreadable(account_id: UUID, told: str) -> PenstockError:

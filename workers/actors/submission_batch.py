@@ -14,6 +14,7 @@ from penstock.workers.submissions.instants import months_of
 from penstock.workers.submissions.store import PreparedBatch
 from penstock.workers.telemetry.context import note_of_job
 from penstock.workers.telemetry.metrics import BATCHES_REPEATED, SUBMISSIONS
+from penstock.workers.telemetry.traces import for_job
 
 
 class WriteSubmissionBatches:
@@ -32,12 +33,14 @@ class WriteSubmissionBatches:
         outcomes: list[Outcome | PreparedBatch] = list(read)
         # In the same order everywhere, so that two transactions can't wait for each other.
         for place, batch in sorted(batches, key=lambda found: (found[1].tenant, found[1].batch_id)):
-            outcomes[place] = _write(jobs[place], batch, transaction)
+            with for_job(str(jobs[place].job_id)):
+                outcomes[place] = _write(jobs[place], batch, transaction)
         return [outcome for outcome in outcomes if not isinstance(outcome, PreparedBatch)]
 
     def _read(self, job: Job) -> PreparedBatch | Dead:
         try:
-            batch = self._reader.read(job)
+            with for_job(str(job.job_id)):
+                batch = self._reader.read(job)
         except (InvalidInputError, NotFoundError) as error:
             return Dead(error.code, error.message)
         note_of_job(str(job.job_id), batch_id=batch.batch_id)

@@ -7,6 +7,7 @@ import psycopg
 import psycopg_pool
 
 from penstock.schemas.errors import Code, PenstockError, UnavailableError
+from penstock.schemas.refusals import refusal_of
 from penstock.workers.protection.decisions import (
     CODES,
     CREDENTIALS_REFUSED,
@@ -116,6 +117,9 @@ def _without_state(error: BaseException) -> Decision:
 
 def _words_of_unavailable(error: Exception, decision: Decision, named: str) -> str:
     if decision is SQLSTATES[LOST]:
+        refusal = refusal_of(error)
+        if refusal is not None:
+            return f"no connection to PostgreSQL: {refusal}"
         return f"PostgreSQL does not answer ({type(error).__name__})"
     if decision in (SQLSTATES[POOL_EXHAUSTED], SQLSTATES[NO_DATABASE]):
         return named

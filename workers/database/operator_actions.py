@@ -40,6 +40,12 @@ def record_actions(connection: psycopg.Connection, actions: Sequence[OperatorAct
         )
 
 
+def is_recorded(connection: psycopg.Connection, action: OperatorAction) -> bool:
+    """Whether an action is recorded: where it is at a second try, the first had committed, and its answer was lost."""
+    found = connection.execute("SELECT FROM penstock.operator_actions WHERE action_id = %s", (action.action_id,))
+    return found.fetchone() is not None
+
+
 def require_reason(by: str, reason: str) -> tuple[str, str]:
     """Who does it and why, without white space at the ends.
 

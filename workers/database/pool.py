@@ -48,6 +48,20 @@ def open_pool(settings: WorkerSettings, application_name: str) -> "ConnectionPoo
     )
 
 
+def require_answer(settings: WorkerSettings, application_name: str) -> None:
+    """Connect once, beside the pool: of why it can't connect, a pool tells nothing but that time ran out.
+
+    Raises:
+        psycopg.OperationalError: it can't, and why.
+    """
+    psycopg.connect(
+        settings.database_url,
+        application_name=application_name,
+        connect_timeout=int(CONNECT_TIMEOUT.total_seconds()),
+        prepare_threshold=None,
+    ).close()
+
+
 def _network_limits(url: str) -> dict[str, int]:
     """The limits that the URL does not set itself."""
     said = conninfo_to_dict(url)

@@ -10,6 +10,8 @@ import psycopg
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn
 
+from penstock.schemas.errors import Code
+from penstock.schemas.refusals import refusal_of
 from penstock.workers.database.failures import decide_storage
 from penstock.workers.protection.decisions import SQLSTATES, TOO_MANY_CLIENTS
 
@@ -38,16 +40,26 @@ class StorageProber:
     def __init__(self, url: str, application_name: str = "penstock-prober") -> None:
         self._url = url
         self._application_name = application_name
+        self._refusal: str | None = None
 
     def __call__(self) -> bool:
         """Whether a job that is run now could write. Takes up to twice `ASK_TIMEOUT`, and raises nothing."""
         try:
-            return self._ask()
+            serves = self._ask()
         except psycopg.Error as error:
+            self._tell(refusal_of(error))
             decision = decide_storage(error)
             _log.debug("PostgreSQL was asked and does not serve: %s", decision.reason)
             # Full, it is there: who has a connection can work, and who has none comes again later.
             return decision in (SQLSTATES[TOO_MANY_CLIENTS], SQLSTATES["53300"])
+        self._refusal = None
+        return serves
+
+    def _tell(self, refusal: str | None) -> None:
+        """Log what no waiting mends, such as a certificate that is over; once, until it is another."""
+        if refusal is not None and refusal != self._refusal:
+            _log.warning("no connection to PostgreSQL: %s", refusal, extra={"code": Code.STORAGE_UNAVAILABLE})
+        self._refusal = refusal
 
     def _ask(self) -> bool:
         connection = psycopg.connect(

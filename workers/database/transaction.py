@@ -17,6 +17,7 @@ from penstock.workers.database.failures import decide_ours, decide_storage, is_s
 from penstock.workers.database.presence import Presence
 from penstock.workers.settings import WorkerSettings
 from penstock.workers.telemetry.queries import timed_query
+from penstock.workers.telemetry.traces import TransactionSpan
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -31,9 +32,15 @@ _HAS_TRANSACTION_TIMEOUT = 170_000
 class Transaction:
     """A transaction that begins when it is first used, so that preparing holds no connection and no lock."""
 
-    def __init__(self, pool: "ConnectionPool[psycopg.Connection]", begin: Callable[[psycopg.Connection], None]) -> None:
+    def __init__(
+        self,
+        pool: "ConnectionPool[psycopg.Connection]",
+        begin: Callable[[psycopg.Connection], None],
+        span: TransactionSpan | None = None,
+    ) -> None:
         self._pool = pool
         self._begin = begin
+        self._span = span or TransactionSpan()
         self._connection: psycopg.Connection | None = None
         self._after_commit: list[Callable[[], None]] = []
 
@@ -41,6 +48,7 @@ class Transaction:
     def connection(self) -> psycopg.Connection:
         """The connection, within the transaction. Whoever uses it must not commit or roll back."""
         if self._connection is None:
+            self._span.begin()
             self._connection = self._pool.getconn()
             self._begin(self._connection)
         return self._connection
@@ -149,7 +157,10 @@ class Transactions:
     def _once(self, work: Callable[[Transaction], _T]) -> _T:
         if self._is_away():
             raise UnavailableError(Code.STORAGE_UNAVAILABLE, "PostgreSQL is away; its return is awaited")
-        transaction = Transaction(self._pool, self._begin)
+        with TransactionSpan() as span:
+            return self._try(work, Transaction(self._pool, self._begin, span))
+
+    def _try(self, work: Callable[[Transaction], _T], transaction: Transaction) -> _T:
         try:
             result = work(transaction)
             transaction.commit()

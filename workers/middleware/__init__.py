@@ -8,8 +8,9 @@ from dramatiq import Middleware
 
 from penstock.workers.middleware.context import BindJobs
 from penstock.workers.middleware.metrics import MeasureJobs
+from penstock.workers.middleware.traces import TraceJobs
 
 
 def middleware() -> list[Middleware]:
     """The middleware of a worker."""
-    return [BindJobs(), MeasureJobs()]
+    return [BindJobs(), TraceJobs(), MeasureJobs()]

@@ -10,13 +10,15 @@ from psycopg.types.json import Jsonb
 
 from penstock.schemas.errors import Code, ConflictError, NotFoundError
 from penstock.schemas.scheduled_post import SchedulePost, post_digest
+from penstock.workers.telemetry.traces import trace_of_job
 
 # The account tells the platform, and whose post it is unless the producer does.
 _ADD = """
 INSERT INTO penstock.scheduled_posts
-       (post_id, tenant, owner, account_id, platform, content, due_at, lateness_policy, grace, idempotency_key, digest)
+       (post_id, tenant, owner, account_id, platform, content, due_at, lateness_policy, grace, idempotency_key, digest,
+        trace)
 SELECT %(post_id)s, a.tenant, coalesce(%(owner)s, a.owner), a.account_id, a.platform, %(content)s, %(due_at)s,
-       %(lateness_policy)s, %(grace)s, %(key)s, %(digest)s
+       %(lateness_policy)s, %(grace)s, %(key)s, %(digest)s, %(trace)s
   FROM penstock.social_accounts a
  WHERE a.tenant = %(tenant)s AND a.account_id = %(account_id)s
     ON CONFLICT (post_id) DO NOTHING
@@ -57,6 +59,7 @@ def schedule_post(connection: psycopg.Connection[Any], tenant: str, post_id: UUI
         "grace": post.grace,
         "key": post.key,
         "digest": digest,
+        "trace": trace_of_job(str(post_id)),
     }
     if connection.execute(_ADD, parameters).rowcount == 1:
         return TakenIn(post_id, post.due_at, repeated=False)

@@ -22,7 +22,7 @@ from penstock.workers.posts.claims import late_state
 
 _LOAD = """
 SELECT post_id, tenant, account_id, platform, content, state, version, due_at, lateness_policy, grace, handle, step,
-       attempts, external_id, url, armed_at, attempt_began_at,
+       attempts, external_id, url, armed_at, attempt_began_at, trace,
        greatest(attempt_ends_by - clock_timestamp(), INTERVAL '0') AS attempt_left
   FROM penstock.scheduled_posts WHERE post_id = %s
 """
@@ -55,9 +55,10 @@ UPDATE penstock.scheduled_posts
  WHERE post_id = %(post_id)s AND attempts >= 1
    AND (state <> 'published' OR external_id IS NULL AND %(external_id)s::text IS NOT NULL)
 """
+# A claimed one has an earlier try that was not found: a later one that is refused does not say what came of that.
 _UNKNOWN = """
 UPDATE penstock.scheduled_posts SET state = 'unknown_outcome', last_code = %(code)s, updated_at = now()
- WHERE post_id = %(post_id)s AND state = 'publishing' AND attempts = %(attempt)s
+ WHERE post_id = %(post_id)s AND state IN ('publishing', 'claimed') AND attempts = %(attempt)s AND attempts >= 1
 """
 _DEAD = """
 UPDATE penstock.scheduled_posts SET state = 'dead', last_code = %(code)s, updated_at = now()
@@ -68,6 +69,15 @@ _LATE = """
 UPDATE penstock.scheduled_posts SET state = %(state)s, last_code = %(code)s, updated_at = now()
  WHERE post_id = %(post_id)s AND version = %(version)s AND state = 'claimed'
 """
+_ADD_URL = """
+UPDATE penstock.scheduled_posts SET url = %(url)s, updated_at = now()
+ WHERE post_id = %(post_id)s AND state = 'published' AND url IS NULL
+"""
+_REVIVE = """
+UPDATE penstock.scheduled_posts
+   SET state = 'claimed', handle = NULL, step = '{}', armed_at = NULL, last_code = NULL, updated_at = now()
+ WHERE post_id = %(post_id)s AND version = %(version)s AND state = 'dead'
+"""
 _PARK = """
 UPDATE penstock.scheduled_posts
    SET state = 'scheduled', version = version + 1, parked_at = now(), claimed_by = NULL, claimed_at = NULL,
@@ -77,7 +87,9 @@ UPDATE penstock.scheduled_posts
 _STUCK = """
 SELECT post_id, tenant, state, claimed_by, claimed_at FROM penstock.scheduled_posts
  WHERE state IN ('claimed', 'publishing') AND claimed_at < %(before)s
- ORDER BY claimed_at
+   AND claimed_at >= coalesce(%(after_at)s::timestamptz, '-infinity')
+   AND (%(after_at)s::timestamptz IS NULL OR (claimed_at, post_id) > (%(after_at)s, %(after_id)s::uuid))
+ ORDER BY claimed_at, post_id
  LIMIT %(limit)s
 """
 
@@ -90,6 +102,7 @@ class PostToPublish:
         attempts: visible steps that were begun.
         armed_at: when the first of them was, since the post was last decided on.
         attempt_left: how long the latest of them may still be under way; None where there was none.
+        trace: the W3C `traceparent` of what it was scheduled by, where that was traced.
     """
 
     post_id: UUID
@@ -110,6 +123,7 @@ class PostToPublish:
     armed_at: datetime | None
     attempt_began_at: datetime | None
     attempt_left: timedelta | None
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,13 +260,23 @@ def mark_dead(
     return connection.execute(_DEAD, parameters).rowcount == 1
 
 
+def add_url(connection: psycopg.Connection[Any], post_id: UUID, url: str) -> bool:
+    """Add the address of a published post that was not told when it was published."""
+    return connection.execute(_ADD_URL, {"post_id": post_id, "url": url}).rowcount == 1
+
+
+def revive(connection: psycopg.Connection[Any], post: PostToPublish) -> bool:
+    """Take a dead post up again, from its beginning: nothing of it was visible when it died."""
+    return connection.execute(_REVIVE, {"post_id": post.post_id, "version": post.version}).rowcount == 1
+
+
 def settle_lateness(connection: psycopg.Connection[Any], post: PostToPublish, now: datetime) -> PostState | None:
     """Expire or hold a claimed post whose grace ended while its job waited; None where it is to be published.
 
     Not once a visible step was begun: whatever came of that, the post was in time for it.
     """
     state = late_state(post.lateness_policy, post.due_at, post.grace, now)
-    if state is None or post.attempts:
+    if state is None or post.armed_at is not None:
         return None
     parameters = {"post_id": post.post_id, "version": post.version, "state": state, "code": Code.POST_EXPIRED}
     return state if connection.execute(_LATE, parameters).rowcount == 1 else None
@@ -268,7 +292,17 @@ def park(connection: psycopg.Connection[Any], post: PostToPublish) -> bool:
     return connection.execute(_PARK, {"post_id": post.post_id, "version": post.version}).rowcount == 1
 
 
-def stuck_posts(connection: psycopg.Connection[Any], before: datetime, limit: int = 100) -> list[StuckPost]:
-    """Posts that were claimed before an instant and are not published yet, the oldest first."""
+def stuck_posts(
+    connection: psycopg.Connection[Any],
+    before: datetime,
+    limit: int = 100,
+    after: tuple[datetime, UUID] | None = None,
+) -> list[StuckPost]:
+    """Posts that were claimed before an instant and are not published yet, the oldest first.
+
+    `after`, an instant of claiming and a post's id, is where an earlier page ended.
+    """
+    after_at, after_id = after or (None, None)
+    parameters = {"before": before, "limit": limit, "after_at": after_at, "after_id": after_id}
     with connection.cursor(row_factory=class_row(StuckPost)) as cursor:
-        return cursor.execute(_STUCK, {"before": before, "limit": limit}).fetchall()
+        return cursor.execute(_STUCK, parameters).fetchall()

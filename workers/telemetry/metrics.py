@@ -48,6 +48,24 @@ POST_LATENESS = Histogram(
     ["platform"],
     buckets=(0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21600),
 )
+POSTS_PUBLISHED_TWICE = Counter(
+    "penstock_posts_published_twice_total", "Posts that a platform named a second id for: an alarm", ["platform"]
+)
+POSTS_CLAIMED = Counter(
+    "penstock_posts_claimed_total",
+    "Posts that came due, by what schedulers did (claimed, expired, held; parked: they wait for their account)",
+    ["became"],
+)
+POSTS_JOBLESS = Counter(
+    "penstock_posts_jobless_total",
+    "Posts whose job ended without them, by what became of them (dead, unknown_outcome; stuck: nobody knows the job)",
+    ["became"],
+)
+TOKEN_REFRESHES = Counter(
+    "penstock_token_refreshes_total",
+    "Accounts whose tokens schedulers were to refresh, by outcome (refreshed, ended, unanswered, busy, unreadable)",
+    ["platform", "outcome"],
+)
 CACHE_REQUESTS = Counter("penstock_cache_requests_total", "Look-ups in a process cache, by result", ["cache", "result"])
 CACHE_SIZE = Gauge("penstock_cache_entries", "Entries of a process cache", ["cache"])
 
@@ -113,7 +131,9 @@ class Rule(StrEnum):
 GAUGE_RULES: Mapping[str, Rule] = {
     "penstock_cache_entries": Rule.SUM,
     "penstock_dependency_away": Rule.MAX,
+    "penstock_process_cpu_limit_cores": Rule.MAX,
     "penstock_process_largest_resident_memory_bytes": Rule.MAX,
+    "penstock_process_memory_limit_bytes": Rule.MAX,
     "penstock_process_started_timestamp_seconds": Rule.MAX,
     # The one that is worst off: a scheduler whose loop hangs must show, though another one does its work.
     "penstock_scheduler_loop_lag_seconds": Rule.MAX,
@@ -159,6 +179,27 @@ SHARED: Mapping[str, Shared] = {
             ("queue",),
         ),
         Shared("penstock_dead_letters", "Dead letters that wait for an operator", ("queue", "kind", "code")),
+        Shared("penstock_dead_letters_unarchived", "Dead letters that Redis has and PostgreSQL not yet", ("queue",)),
+        Shared(
+            "penstock_posts",
+            "Posts that are not out yet: due (and claimed by no scheduler), parked (due, and their account waits for a"
+            " person), held, claimed, publishing, unknown_outcome; 10,000 of each state at the most",
+            ("state", "platform"),
+        ),
+        Shared(
+            "penstock_posts_overdue_seconds",
+            "How long the earliest post has been due that should be out and is not, held and parked ones aside",
+        ),
+        Shared(
+            "penstock_accounts",
+            "Accounts: active, reauthorize (a person has to give new tokens), disabled",
+            ("platform", "state"),
+        ),
+        Shared(
+            "penstock_accounts_token_ends_soon",
+            "Active accounts whose token ends within a week and is not one that is renewed when it is needed",
+            ("platform",),
+        ),
         Shared("penstock_circuit_state", "What a circuit is: 0 closed, 1 half-open, 2 open", ("circuit",)),
         Shared("penstock_limits", "Keys of limits in use, by what they limit", ("family",)),
         Shared("penstock_limits_exhausted", "Keys of limits of which nothing is left now", ("family",)),
@@ -178,6 +219,12 @@ SHARED: Mapping[str, Shared] = {
         ),
         Shared("penstock_outbox_backlog", "Jobs that wait in the outbox and are due, 10,000 at the most"),
         Shared("penstock_outbox_oldest_age_seconds", "How long the first of these has been due; 0 where none is"),
+        Shared("penstock_schedulers", "Schedulers that were heard of in the last half a minute"),
+        Shared(
+            "penstock_scheduler_late_seconds",
+            "How late a loop is with that scheduler which does it best, among those heard of in the last hour",
+            ("loop",),
+        ),
         Shared("penstock_redis_up", "1 while Redis answers this sidecar"),
         Shared("penstock_postgresql_up", "1 while PostgreSQL answers this sidecar"),
         Shared("penstock_redis_memory_used_bytes", "Memory that Redis uses"),

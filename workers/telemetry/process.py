@@ -11,6 +11,8 @@ from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from penstock.workers.telemetry.allowance import memory_limit_bytes, processor_limit_cores
+
 _STATM = Path("/proc/self/statm")
 _DESCRIPTORS = Path("/proc/self/fd")
 
@@ -19,12 +21,17 @@ class _ProcessCollector(Collector):
     def __init__(self, process: str) -> None:
         self._process = process
         self._started_at = time.time()
+        self._memory_limit = memory_limit_bytes()
+        self._cpu_limit = processor_limit_cores()
 
     def collect(self) -> Iterator[Metric]:
         memory = float(_resident_bytes())
         spent = resource.getrusage(resource.RUSAGE_SELF)
         yield self._gauge("resident_memory_bytes", "Memory that processes of a kind hold", memory)
         yield self._gauge("largest_resident_memory_bytes", "Memory that the largest process of a kind holds", memory)
+        told = "Memory that a process of a kind may hold: its control group's limit, or the machine's memory"
+        yield self._gauge("memory_limit_bytes", told, self._memory_limit)
+        yield self._gauge("cpu_limit_cores", "Processors that a process of a kind may keep busy", self._cpu_limit)
         yield self._gauge("open_fds", "Files and connections that processes of a kind have open", _open_descriptors())
         yield self._gauge("started_timestamp_seconds", "When the youngest process of a kind began", self._started_at)
         family = CounterMetricFamily(

@@ -8,11 +8,12 @@ from functools import cache
 from prometheus_client import Histogram
 
 from penstock.workers.telemetry.metrics import QUERY_DURATION
+from penstock.workers.telemetry.traces import statement_span
 
 
 @contextmanager
 def timed_query(operation: str, table: str) -> Iterator[None]:
-    """Observe how long the block took, whether or not its statement failed.
+    """Observe how long the block took, whether or not its statement failed; where that is traced, it is a span.
 
     Args:
         operation: `select`, `insert`, `update`, `delete`, `copy` or `commit`.
@@ -20,7 +21,8 @@ def timed_query(operation: str, table: str) -> Iterator[None]:
     """
     started = time.perf_counter()
     try:
-        yield
+        with statement_span(operation, table):
+            yield
     finally:
         _child(operation, table).observe(time.perf_counter() - started)
 

@@ -12,6 +12,7 @@ from penstock.workers.broker.leases import LeasedJob, Settlement, Verb
 from penstock.workers.middleware import middleware
 from penstock.workers.middleware.context import BindJobs
 from penstock.workers.middleware.metrics import MeasureJobs
+from penstock.workers.middleware.traces import TraceJobs
 
 BROKER: Any = None
 
@@ -40,13 +41,13 @@ def sample(name: str, kind: str, **labels: str) -> float:
 
 
 def test_the_middleware_is_one_list() -> None:
-    assert [type(one) for one in middleware()] == [BindJobs, MeasureJobs]
+    assert [type(one) for one in middleware()] == [BindJobs, TraceJobs, MeasureJobs]
 
 
 def test_each_job_of_a_delivery_is_measured_by_its_own_end() -> None:
     kind = "measured.each"
     made = delivery(kind, [500, 1_500, -7])
-    _, measure = middleware()
+    *_, measure = middleware()
     measure.before_process_message(BROKER, made)
     assert sample("penstock_job_wait_seconds_count", kind) == 3
     # A clock that went back is no negative wait.
@@ -66,7 +67,7 @@ def test_each_job_of_a_delivery_is_measured_by_its_own_end() -> None:
 def test_each_end_is_an_outcome(verb: Verb) -> None:
     kind = f"measured.{verb}"
     made = delivery(kind, [0])
-    _, measure = middleware()
+    *_, measure = middleware()
     measure.before_process_message(BROKER, made)
     assert made.work is not None
     made.work.settlements = [Settlement(made.jobs[0].leased, verb)]
@@ -77,7 +78,7 @@ def test_each_end_is_an_outcome(verb: Verb) -> None:
 def test_a_plain_message_is_left_alone() -> None:
     message: dramatiq.Message[Any] = dramatiq.Message("posts", "plain", (), {}, {})
     proxy = dramatiq.MessageProxy(message)
-    _, measure = middleware()
+    *_, measure = middleware()
     measure.before_process_message(BROKER, proxy)
     measure.after_process_message(BROKER, proxy)
     assert sample("penstock_job_duration_seconds_count", "plain") == 0
@@ -85,7 +86,7 @@ def test_a_plain_message_is_left_alone() -> None:
 
 def test_nothing_is_measured_of_what_was_never_begun() -> None:
     made = delivery("measured.never", [0])
-    _, measure = middleware()
+    *_, measure = middleware()
     measure.after_process_message(BROKER, made)
     assert sample("penstock_job_duration_seconds_count", "measured.never") == 0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from penstock.workers.telemetry import process
+from penstock.workers.telemetry import allowance, process
 from penstock.workers.telemetry.process import measure_process
 
 LABELS = {"process": "worker"}
@@ -57,3 +57,29 @@ def test_without_proc_memory_is_the_most_that_it_ever_had(monkeypatch: pytest.Mo
     registry = CollectorRegistry()
     with measure_process("worker", registry):
         assert value(registry, "resident_memory_bytes") > 1_000_000
+
+
+def test_what_a_process_may_take_is_the_least_that_its_groups_say(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    inner = tmp_path / "groups" / "pod" / "worker"
+    inner.mkdir(parents=True)
+    own = tmp_path / "cgroup"
+    own.write_text("0::/pod/worker\n")
+    monkeypatch.setattr(allowance, "_GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(allowance, "_OWN_GROUP", own)
+    for folder, memory, cpu in ((inner, "max", "max 100000"), (inner.parent, "536870912", "50000 100000")):
+        (folder / "memory.max").write_text(f"{memory}\n")
+        (folder / "cpu.max").write_text(f"{cpu}\n")
+    registry = CollectorRegistry()
+    with measure_process("worker", registry):
+        assert value(registry, "memory_limit_bytes") == 512 * 2**20
+        assert value(registry, "cpu_limit_cores") == 0.5
+
+
+def test_without_groups_a_process_may_take_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allowance, "_OWN_GROUP", Path("/nowhere/cgroup"))
+    registry = CollectorRegistry()
+    with measure_process("worker", registry):
+        assert value(registry, "memory_limit_bytes") > 2**28
+        assert value(registry, "cpu_limit_cores") == os.cpu_count()

@@ -8,6 +8,8 @@ from datetime import timedelta
 import psycopg
 from psycopg import sql
 
+from penstock.schemas.refusals import refusal_of
+
 _log = logging.getLogger(__name__)
 
 RECONNECT_AFTER = timedelta(seconds=2)
@@ -51,7 +53,8 @@ class EventListener:
             try:
                 self._listen()
             except psycopg.Error as error:
-                _log.warning("listening for events failed (%s); trying again", type(error).__name__)
+                reason = refusal_of(error) or type(error).__name__
+                _log.warning("listening for events failed (%s); trying again", reason)
             finally:
                 self.listening.clear()
             self._stopping.wait(RECONNECT_AFTER.total_seconds())

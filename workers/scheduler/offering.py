@@ -92,7 +92,7 @@ class Offering:
             urgent=facts is not None and facts.urgent,
         )
         keep = self._keep.unkeyed if row.idempotency_key is None else self._keep.keyed
-        job = encode_job(payload, row.job_id, row.tenant, row.created_at, keep=keep, due=row.run_at)
+        job = encode_job(payload, row.job_id, row.tenant, row.created_at, keep=keep, due=row.run_at, cause=row.cause)
         if row.revives is None:
             return job
         # What can be no kind of ours is a message of a plain actor: those are never in conflict.

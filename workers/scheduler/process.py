@@ -1,7 +1,9 @@
 """The life of a scheduler process: what its loops are wired from, the wait for servers, and a clean stop."""
 
 import logging
+import os
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 
 import psycopg
@@ -17,29 +19,41 @@ from penstock.producers.queue.safety import require_safe
 from penstock.producers.queue.scripts import require_layout
 from penstock.schemas.errors import UnavailableError
 from penstock.schemas.names import Queue
+from penstock.workers.accounts.exchanges import Exchanges
+from penstock.workers.accounts.refresh import TokenRefresh
+from penstock.workers.accounts.token_keys import TokenKeys
 from penstock.workers.broker.leases import Leases, new_boot_id
 from penstock.workers.database.failures import storage_errors
 from penstock.workers.database.partitions import Partitions
-from penstock.workers.database.pool import open_pool
+from penstock.workers.database.pool import open_pool, require_answer
 from penstock.workers.database.transaction import Transactions
 from penstock.workers.dead_letters.archive import Archive
 from penstock.workers.dead_letters.decisions import LetterDecisions
 from penstock.workers.dead_letters.replay_engine import ReplayEngine
 from penstock.workers.dead_letters.resubmitted import Resubmitted
+from penstock.workers.platforms.endpoints import Endpoints, Patience
+from penstock.workers.platforms.http import PlatformHttp
+from penstock.workers.platforms.tokens import TokenRefresh as PlatformTokens
+from penstock.workers.posts.retention import PostsRetention
 from penstock.workers.scheduler.audit_trail import AuditTrail
 from penstock.workers.scheduler.counting import QueueCounting
 from penstock.workers.scheduler.dead_archive import DeadArchive
 from penstock.workers.scheduler.dead_outcomes import DeadOutcomes
 from penstock.workers.scheduler.dead_replays import DeadReplays
 from penstock.workers.scheduler.dead_retention import DeadRetention
+from penstock.workers.scheduler.due_posts import DuePosts
 from penstock.workers.scheduler.kinds import known_kinds
 from penstock.workers.scheduler.loop import Loop
 from penstock.workers.scheduler.offering import Keep, Offering
+from penstock.workers.scheduler.post_trends import PostTrends
+from penstock.workers.scheduler.posts_upkeep import EndedPostsRetention, PostsUpkeep
 from penstock.workers.scheduler.queue_ticks import QueueTicks
 from penstock.workers.scheduler.relay import Relay
 from penstock.workers.scheduler.runner import Runner
 from penstock.workers.scheduler.signs import SchedulerSigns
+from penstock.workers.scheduler.stuck_posts import StuckPosts
 from penstock.workers.scheduler.sweep import Sweep
+from penstock.workers.scheduler.token_refreshes import TokenRefreshes
 from penstock.workers.scheduler.trends import TrendPoints
 from penstock.workers.scheduler.upkeep import PartitionUpkeep
 from penstock.workers.settings import WorkerSettings
@@ -51,6 +65,8 @@ _log = logging.getLogger(__name__)
 
 #: A start meets servers that are starting too: it waits this long between two tries.
 START_RETRY_EVERY = timedelta(seconds=2)
+#: A call for new tokens takes no longer: two of them are over well before the account's lease is.
+TOKEN_CALL = timedelta(seconds=20)
 #: A stop does not wait long for a pool whose connections may all hang.
 POOL_CLOSE_SECONDS = 0.5
 
@@ -67,8 +83,8 @@ def run_scheduler(settings: WorkerSettings) -> int:
             may drop jobs, or a server refuses us.
     """
     stop = Termination()
-    # One connection for each loop at the most, and none that only stands by.
-    modest = settings.model_copy(update={"pool_min": 1, "pool_max": 8})
+    # Enough for the loops that are at work at once, and none that only stands by.
+    modest = settings.model_copy(update={"pool_min": 1, "pool_max": 10})
     with ExitStack() as stack:
         stack.enter_context(published_metrics(settings.metrics_folder, "scheduler"))
         pool = open_pool(modest, "penstock-scheduler")
@@ -78,6 +94,7 @@ def run_scheduler(settings: WorkerSettings) -> int:
         if not _wait_for_servers(settings, pool, client, stop):
             return 0
         loops = build_loops(settings, pool, client)
+        loops += build_post_loops(settings, pool, client, stack)
         loops.append(SchedulerSigns(client, settings.namespace, new_boot_id(), loops))
         runner = Runner(loops, settings.database_url)
         runner.start()
@@ -118,8 +135,42 @@ def build_loops(settings: WorkerSettings, pool: Pool, client: redis.Redis) -> li
         QueueTicks(leases),
         QueueCounting(client, settings.namespace),
         TrendPoints(client, settings.namespace),
+        PostTrends(pool, client, settings.namespace),
         PartitionUpkeep(Partitions(pool)),
     ]
+
+
+def build_post_loops(settings: WorkerSettings, pool: Pool, client: redis.Redis, stack: ExitStack) -> list[Loop]:
+    """Wire the loops for posts and accounts; `stack` closes what they hold open.
+
+    Raises:
+        InvalidInputError: `CONFIG_INVALID` where PENSTOCK_TOKEN_KEYS are no keys.
+    """
+    transactions = Transactions(pool, settings, tries=1)
+    records = JobRecords(client, settings.namespace)
+    loops: list[Loop] = [
+        DuePosts(transactions, settings.post_lead),
+        StuckPosts(transactions, records, timedelta(seconds=settings.post_stuck_seconds)),
+        PostsUpkeep(transactions, settings.publish_attempts_months),
+    ]
+    if settings.posts_retention_days:
+        # A post is its own idempotency record, so it is kept as long as a key is known.
+        keep = max(timedelta(days=settings.posts_retention_days), timedelta(seconds=settings.idempotency_seconds))
+        loops.append(EndedPostsRetention(PostsRetention(transactions, keep)))
+    if settings.token_keys is None:
+        _log.info("without PENSTOCK_TOKEN_KEYS this scheduler refreshes no accounts' tokens")
+        return loops
+    http = PlatformHttp(_patience_with_tokens(Endpoints.of(settings).patience))
+    stack.callback(http.close)
+    platforms = PlatformTokens(Endpoints.of(settings), settings, http)
+    keys = TokenKeys.from_setting(settings.token_keys)
+    holder = f"scheduler {os.uname().nodename} {os.getpid()}"
+    refresh = TokenRefresh(transactions, keys, Exchanges(platforms).by_platform(), holder)
+    return [*loops, TokenRefreshes(refresh)]
+
+
+def _patience_with_tokens(patience: Patience) -> Patience:
+    return replace(patience, read=min(patience.read, TOKEN_CALL), whole=min(patience.whole, TOKEN_CALL))
 
 
 def _wait_for_servers(settings: WorkerSettings, pool: Pool, client: redis.Redis, stop: Termination) -> bool:
@@ -130,8 +181,10 @@ def _wait_for_servers(settings: WorkerSettings, pool: Pool, client: redis.Redis,
                 require_safe(client, settings.redis_check)
                 for queue in Queue:
                     require_layout(client, QueueKeys(settings.namespace, queue))
-            with storage_errors(), pool.connection() as connection:
-                require_current(connection)
+            with storage_errors():
+                require_answer(settings, "penstock-scheduler")
+                with pool.connection() as connection:
+                    require_current(connection)
         except UnavailableError as error:
             _log.warning("%s; trying again", error.message, extra={"code": error.code})
             stop.wait(START_RETRY_EVERY.total_seconds())

@@ -13,14 +13,15 @@ class QueueTicks:
     """Recovers the jobs of workers that are not heard of, promotes due jobs, releases parked ones."""
 
     name = "queues"
-    interval = timedelta(seconds=1)
     channel = None
 
     def __init__(self, leases: Leases) -> None:
         self._leases = leases
+        #: A gap of half a lease between two ticks would pass for an outage, in which nobody is taken for dead.
+        self.interval: timedelta = leases.tick_every
 
     def run_once(self) -> bool:
-        """Tick each queue; one tick does a bounded piece, and the next comes within a second.
+        """Tick each queue; one tick does a bounded piece, and the next comes within a second or less.
 
         Raises:
             PenstockError: of the family `QUEUE_`.

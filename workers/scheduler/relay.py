@@ -7,6 +7,7 @@ import psycopg
 
 from penstock.producers.queue.enqueueing import Offer, Offered
 from penstock.producers.queue.records import JobState
+from penstock.producers.spans import Parent, start_span
 from penstock.producers.storage.outbox import (
     CHANNEL,
     OutboxRow,
@@ -72,8 +73,11 @@ class Relay:
             rows = claim_waiting(transaction.connection, which, span, limit=limit, bytes_limit=ROUND_BYTES)
         if not rows:
             return False
-        answers = self._offering.offer(rows)
-        note_answers(transaction.connection, answers)
+        # Its jobs are parts of other traces: each goes on there, whoever has brought it.
+        told = {"messaging.batch.message_count": len(rows)}
+        with start_span("relay outbox", attributes=told, parent=Parent.NONE, links=[row.trace for row in rows]):
+            answers = self._offering.offer(rows)
+            note_answers(transaction.connection, answers)
         if which is not Waiting.HELD:
             _tell_held(answers)
         return len(rows) == limit or sum(len(row.payload) for row in rows) >= ROUND_BYTES

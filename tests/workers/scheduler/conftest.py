@@ -11,7 +11,7 @@ import pytest
 import redis
 from psycopg_pool import ConnectionPool
 
-from penstock.producers.queue.connection import connect
+from penstock.producers.queue.connection import connect as connect_to_redis
 from penstock.producers.queue.enqueueing import Enqueuer
 from penstock.producers.queue.layout import QueueKeys
 from penstock.producers.queue.records import JobRecords, JobState
@@ -24,7 +24,10 @@ from penstock.workers.scheduler.offering import Keep, Offering
 from penstock.workers.scheduler.relay import Relay
 from penstock.workers.scheduler.sweep import Sweep
 from penstock.workers.settings import WorkerSettings
+from tests.posts_kit import account, connect, connection
 from tests.system import Database
+
+__all__ = ["account", "connect", "connection"]
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
 
@@ -45,7 +48,7 @@ def pool(settings: WorkerSettings) -> Iterator[Pool]:
 
 @pytest.fixture(scope="module")
 def client(redis_url: str) -> Iterator["redis.Redis"]:
-    with connect(redis_url) as opened:
+    with connect_to_redis(redis_url) as opened:
         yield opened
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager, ExitStack, redirect_stderr, redirect_stdout
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,8 @@ from penstock.workers.cli.root import run
 from penstock.workers.protection.circuits import Circuits
 from penstock.workers.protection.limits import LimitUse, RateLimits
 from penstock.workers.settings import WorkerSettings
+from tests.end_to_end.runbook_posts import Desk, open_desk
+from tests.posts_kit import KEY
 from tests.recovery.servers import OwnPostgres, OwnValkey
 from tests.system import BIN, Run, WorkerProcess, wait_for
 
@@ -43,6 +45,7 @@ class RunbookSystem:
     Attributes:
         job: the one that the page calls ID.
         letter: the dead letter that it calls LETTER.
+        names: what it calls POST, OTHER and ACCOUNT.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -51,6 +54,7 @@ class RunbookSystem:
         self.valkey = OwnValkey()
         self.job: UUID | None = None
         self.letter: UUID | None = None
+        self.names: dict[str, str] = {}
         self._stack = ExitStack()
         self._posts = 0
 
@@ -67,6 +71,7 @@ class RunbookSystem:
             "PENSTOCK_ACTORS": "runbook_actors",
             "PENSTOCK_WORKER_THREADS": "1",
             "PENSTOCK_POOL_MIN": "1",
+            "PENSTOCK_TOKEN_KEYS": f"k1:{KEY}",
             "PYTHONPATH": str(_KINDS),
         }
         self.settings = WorkerSettings.from_environment(self.environment)
@@ -145,6 +150,10 @@ class RunbookSystem:
     def use_up(self, key: str) -> None:
         """Take all of an account's limit."""
         assert self.limits.take([LimitUse(key, 25, HOUR, 25)]).allowed
+
+    def desk(self) -> AbstractContextManager[Desk]:
+        """Where accounts and posts are made."""
+        return open_desk(self.postgres.database.url)
 
     def _start_worker(self) -> None:
         process = subprocess.Popen([BIN / "penstock", "worker"], env=self.environment, stderr=subprocess.PIPE)

@@ -13,6 +13,7 @@ from penstock.workers.cli.root import root
 from penstock.workers.protection.pauses import PAUSABLE
 from tests.end_to_end.runbook_page import PAGE, Step, read_steps
 from tests.end_to_end.runbook_system import HOUR, QUEUE, RunbookSystem
+from tests.posts_kit import ago
 from tests.system import wait_for
 
 STEPS = read_steps(PAGE.read_text())
@@ -143,6 +144,39 @@ def the_job_is_put_back(system: RunbookSystem) -> None:
     the_job_is_done(system)
 
 
+def posts_are_late(system: RunbookSystem) -> None:
+    # Nothing may go out to a platform from here on.
+    system.penstock("queue", "pause", "--kind", "scheduled_post.publish", "--reason", "a look at what it does")
+    with system.desk() as desk:
+        account = desk.account()
+        late, held = desk.post(account, ago(minutes=2)), desk.post(account, ago(hours=1), "hold")
+        desk.wait_for_state(held, "held")
+        desk.wait_for_state(late, "claimed")
+        system.job = desk.job(late)
+    system.wait_until(system.job, lambda job: job.state == "parked", "the pause to hold the post")
+    system.names |= {"POST": str(late), "OTHER": str(held)}
+
+
+def an_account_is_refused(system: RunbookSystem) -> None:
+    (system.folder / "token").write_text("a-new-token")
+    with system.desk() as desk:
+        account = desk.account()
+        desk.refuse(account)
+        post = desk.post(account, ago(minutes=2))
+        desk.wait_for_parked(post)
+    system.names |= {"POST": str(post), "ACCOUNT": str(account)}
+
+
+def outcomes_are_unknown(system: RunbookSystem) -> None:
+    with system.desk() as desk:
+        account = desk.account()
+        posts = [desk.post(account, ago(minutes=minutes)) for minutes in (3, 2)]
+        for post in posts:
+            desk.wait_for_state(post, "claimed")
+            desk.lose_the_answer(post)
+    system.names |= dict(zip(("POST", "OTHER"), map(str, posts), strict=True))
+
+
 #: What is brought about before the commands of a section and label.
 SITUATIONS: dict[tuple[str, str], Situation] = {
     ("A platform fails", "You see"): a_platform_fails,
@@ -165,12 +199,15 @@ SITUATIONS: dict[tuple[str, str], Situation] = {
     ("A job does not run", "You see"): a_job_does_not_run,
     ("Is every job accounted for?", "You see"): a_job_is_lost,
     ("Is every job accounted for?", "It heals"): the_job_is_put_back,
+    ("Posts are late", "You see"): posts_are_late,
+    ("An account must be authorised anew", "You see"): an_account_is_refused,
+    ("A post's outcome is unknown", "You see"): outcomes_are_unknown,
 }
 
 
 def names_of(system: RunbookSystem) -> dict[str, str]:
     """What the page's examples are called in this run."""
-    return {"ID": str(system.job), "LETTER": str(system.letter), "ada": getpass.getuser()}
+    return {"ID": str(system.job), "LETTER": str(system.letter), "ada": getpass.getuser()} | system.names
 
 
 def test_every_command_does_what_the_page_says(system: RunbookSystem) -> None:

@@ -114,7 +114,7 @@ def test_a_demonstration_shows_in_the_pages_and_the_metrics_and_stops_cleanly(st
     up.wait_for_line(rf"In a browser: {re.escape(url)}$")
     with httpx.Client(base_url=url, timeout=10) as browser:
         assert browser.get("/health/ready").status_code == 200
-        wait_for(lambda: _done(browser) == 10, "the metrics of the worker", 30)
+        wait_for(lambda: _done(browser, "submissions") == 10, "the metrics of the worker", 30)
         for path in PAGES:
             answer = browser.get(path, headers={"Accept": "text/html"})
             assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8"), path
@@ -131,10 +131,10 @@ def test_a_demonstration_shows_in_the_pages_and_the_metrics_and_stops_cleanly(st
         httpx.get(f"{url}health/live")
 
 
-def _done(browser: httpx.Client) -> float:
-    text = browser.get("/metrics").text
-    found = re.findall(r'^penstock_jobs_finished_total\{[^}]*outcome="done"[^}]*\} (\S+)$', text, re.MULTILINE)
-    return sum(map(float, found))
+def _done(browser: httpx.Client, queue: str) -> float:
+    lines = browser.get("/metrics").text.splitlines()
+    done = [line for line in lines if line.startswith("penstock_jobs_finished_total{") and 'outcome="done"' in line]
+    return sum(float(line.rpartition(" ")[2]) for line in done if f'queue="{queue}"' in line)
 
 
 def place(environment: dict[str, str], told: list[str]) -> tuple[list[ProcessType], dict[str, str], str | None]:
@@ -167,7 +167,7 @@ def test_without_its_libraries_it_is_left_out_and_that_is_said_once(monkeypatch:
     )
     told: list[str] = []
     kinds, environment, pages = place({}, told)
-    assert [kind.name for kind in kinds] == ["worker", "scheduler"]
+    assert [kind.name for kind in kinds] == ["gateway", "worker", "scheduler"]
     assert (environment, pages) == ({}, None)
     assert told == ["the sidecar is not started, since fastapi is not installed: pip install 'penstock[sidecar]'"]
 

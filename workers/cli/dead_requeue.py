@@ -1,5 +1,6 @@
 """`penstock dead requeue`: new lives for jobs, one by one or as a replay."""
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from penstock.workers.dead_letters.decisions import Decided
 from penstock.workers.dead_letters.editing import Edit, propose
 from penstock.workers.dead_letters.letters import Became
 from penstock.workers.dead_letters.replay import ReplayPlan
+from penstock.workers.telemetry.exporting import exporting_traces
 
 #: Letters by id up to which no replay is made of them, unless its options are given.
 _FEW = 10
@@ -77,7 +79,7 @@ def requeue(
     if edit_path is not None and (len(set(ids)) != 1 or told):
         raise InvalidInputError(Code.REQUEST_USAGE, "--edit is for one letter by its id, without a replay's options")
     plan.selection()
-    with open_dead_letters() as store:
+    with exporting_traces(os.environ, "dead"), open_dead_letters() as store:
         order = _Order(store, plan, yes=yes, wait=wait, as_json=as_json)
         if edit_path is not None:
             return order.edited(edit_path, dry_run=dry_run)

@@ -12,7 +12,8 @@ from penstock.producers import Producer
 from penstock.producers.settings import ProducerSettings
 from penstock.schemas.errors import Code, InvalidInputError
 from penstock.workers.database.failures import storage_errors
-from penstock.workers.embedded.home import read_servers
+from penstock.workers.embedded.home import Home, read_servers
+from penstock.workers.embedded.token_keys import token_keys_of
 from penstock.workers.settings import WorkerSettings
 
 _S = TypeVar("_S", bound=ProducerSettings)
@@ -36,6 +37,7 @@ def environment() -> dict[str, str]:
         return found
     if wants_database and servers.database_url:
         found["DATABASE_URL"] = servers.database_url
+        found |= token_keys_of(Home(home_path(found)), found)
         if servers.admin_database_url:
             found.setdefault("PENSTOCK_MIGRATION_DATABASE_URL", servers.admin_database_url)
     if wants_redis and servers.redis_url:
@@ -72,9 +74,7 @@ def _with_remedy(settings: type[_S]) -> _S:
 
 def open_producer(settings: ProducerSettings, tenant: str | None = None) -> Producer:
     """A producer for `tenant`, or the settings' own."""
-    return Producer(
-        settings.redis_url, tenant=tenant or settings.tenant, namespace=settings.namespace, limits=settings.limits
-    )
+    return Producer.from_settings(settings, tenant)
 
 
 @contextmanager

@@ -6,6 +6,8 @@ from typing import Any
 import click
 
 from penstock.migrations.runner import Migrator
+from penstock.workers.backup.creation import create_backup
+from penstock.workers.cli.backup import backup_settings, summary
 from penstock.workers.cli.environment import worker_settings
 from penstock.workers.cli.output import emit, emit_list, json_option
 
@@ -22,11 +24,25 @@ def _migrator() -> Migrator:
 
 @migrate.command(epilog="Example: penstock migrate up --to 3")
 @click.option("--to", "target", type=click.IntRange(1), help="Stop after this version.")
+@click.option("--backup", "backup_first", is_flag=True, help="Back up first, where there is work and data to lose.")
 @json_option
-def up(target: int | None, as_json: bool) -> None:
+def up(target: int | None, backup_first: bool, as_json: bool) -> None:
     """Apply what is pending. Safe on a live system, and from several places at once."""
-    applied = _migrator().up(target)
+    migrator = _migrator()
+    if backup_first and _is_to_change(migrator, target):
+        made = create_backup(*backup_settings(), "before a migration")
+        # On standard error: the output is about the migrations.
+        click.echo(summary(made), err=True)
+    applied = migrator.up(target)
     _emit_changes("applied", applied, as_json)
+
+
+def _is_to_change(migrator: Migrator, target: int | None) -> bool:
+    """Whether the schema is there, and something of it is to be applied."""
+    entries = migrator.status()
+    wanted = [entry for entry in entries if target is None or entry.version <= target]
+    has_schema = any(entry.state != "pending" for entry in entries)
+    return has_schema and any(entry.state in {"pending", "started"} for entry in wanted)
 
 
 @migrate.command(epilog="Example: penstock migrate down --to 2 --yes")
@@ -52,9 +68,9 @@ def status(as_json: bool) -> None:
 @migrate.command(epilog="Example: penstock migrate verify")
 @json_option
 def verify(as_json: bool) -> None:
-    """Check that every applied migration is the file that stands here, byte for byte."""
+    """Check that every applied migration is the file that stands here, and that each role has the rights they give."""
     _migrator().verify()
-    emit({"verified": True}, as_json, lambda: "every applied migration is as its file says")
+    emit({"verified": True}, as_json, lambda: "every applied migration is as its file says, and so are the rights")
 
 
 def _emit_changes(done: str, changes: Sequence[Any], as_json: bool) -> None:

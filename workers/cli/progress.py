@@ -11,6 +11,7 @@ class Bar:
     """One line on standard error that is drawn again as work goes on."""
 
     def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
         self._shown = sys.stderr.isatty() and not as_json
         self._doing = ""
         self._total = 0
@@ -33,6 +34,15 @@ class Bar:
         bar = "█" * filled + "·" * (_WIDTH - filled)
         sys.stderr.write(f"\r{self._doing} {bar} {done:,} of {self._total:,}\x1b[K")
         sys.stderr.flush()
+
+    def note(self, text: str) -> None:
+        """Say something beside the bar, on a line of its own; where there is no bar, too."""
+        if self._as_json:
+            return
+        begin = "\r\x1b[K" if self._shown else ""
+        sys.stderr.write(f"{begin}{text}\n")
+        sys.stderr.flush()
+        self._drawn = -1
 
     def end(self) -> None:
         """Leave the line as it stands."""

@@ -19,8 +19,9 @@ DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 #: Each command's module has the command by the same name; it is imported when it is asked for, since a worker's
 #: imports would make every short command slow.
 _COMMANDS = (
-    *("up", "worker", "scheduler", "migrate", "forms", "submit", "batch"),
-    *("queue", "job", "dead", "circuit", "flag", "limit", "reconcile", "health", "schemas", "sidecar"),
+    *("up", "gateway", "worker", "scheduler", "migrate", "forms", "submit", "batch", "accounts", "posts"),
+    *("queue", "job", "dead", "circuit", "flag", "limit", "reconcile", "health", "schemas", "sidecar", "keys"),
+    "backup",
 )
 
 

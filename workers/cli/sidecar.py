@@ -13,6 +13,7 @@ from penstock.workers.cli.output import emit, json_option
 from penstock.workers.embedded.sidecar_process import INSTALL, missing_libraries
 from penstock.workers.sidecar.access.credentials import make_credential
 from penstock.workers.sidecar.access.operator import Role
+from penstock.workers.telemetry.exporting import exporting_traces
 from penstock.workers.telemetry.logging import set_up_logging
 from penstock.workers.telemetry.sentry import telling_sentry
 
@@ -31,7 +32,10 @@ def sidecar(context: click.Context) -> int | None:
     settings = worker_settings()
     set_up_logging(settings.log_level, settings.log_format, share=settings.log_sample, process="sidecar")
     file = os.environ.get(_CREDENTIALS_FILE)
-    with telling_sentry(settings.sentry_dsn, settings.environment, "sidecar"):
+    with (
+        telling_sentry(settings.sentry_dsn, settings.environment, "sidecar"),
+        exporting_traces(os.environ, "sidecar"),
+    ):
         code: int = _server().run_sidecar(settings, Path(file) if file else None)
     return code
 

@@ -1,5 +1,6 @@
 """`penstock submit`: hand over a file of submissions."""
 
+import os
 import uuid
 from contextlib import ExitStack
 from datetime import timedelta
@@ -10,6 +11,8 @@ import psycopg
 
 from penstock.producers import Producer
 from penstock.producers.batches import SubmitOptions
+from penstock.producers.patience import Patience, Waiting
+from penstock.producers.spans import Parent, start_span
 from penstock.schemas.errors import Code, UnavailableError
 from penstock.workers.cli.environment import (
     environment,
@@ -24,6 +27,7 @@ from penstock.workers.cli.progress import Bar
 from penstock.workers.handover.outcome import Tally, require_none_dead
 from penstock.workers.handover.plan import Plan
 from penstock.workers.handover.submit import Handover, Order, Reports, Stopwatch
+from penstock.workers.telemetry.exporting import exporting_traces
 
 
 @click.command(epilog="Example: penstock submit wildlife-strikes strikes.jsonl.gz --batch-id strikes-1 --wait")
@@ -35,6 +39,13 @@ from penstock.workers.handover.submit import Handover, Order, Reports, Stopwatch
 @click.option("--in-flight", type=click.IntRange(1, 64), default=3, show_default=True, help="Batches sent at once.")
 @click.option("--wait", is_flag=True, help="Wait until every row is stored or rejected, and say how many.")
 @click.option("--wait-seconds", type=click.FloatRange(0, min_open=True), help="Wait no longer than this.")
+@click.option(
+    "--room-seconds",
+    type=click.FloatRange(0),
+    default=300.0,
+    show_default=True,
+    help="Where the queue is full, wait for room so long for each batch, then give up.",
+)
 @tenant_option
 @json_option
 def submit(
@@ -46,6 +57,7 @@ def submit(
     in_flight: int,
     wait: bool,
     wait_seconds: float | None,
+    room_seconds: float,
     tenant: str | None,
     as_json: bool,
 ) -> None:
@@ -57,10 +69,17 @@ def submit(
         form_id=form,
         path=file,
         batch_id=batch_id or f"batch-{uuid.uuid4()}",
-        options=SubmitOptions(batch_size=batch_size, in_flight=in_flight, form_version=form_version),
+        options=SubmitOptions(
+            batch_size=batch_size,
+            in_flight=in_flight,
+            form_version=form_version,
+            on_full=Patience(timedelta(seconds=room_seconds)),
+        ),
         limit=None if wait_seconds is None else timedelta(seconds=wait_seconds),
     )
     with ExitStack() as stack:
+        stack.enter_context(exporting_traces(os.environ, "submit"))
+        stack.enter_context(start_span("penstock submit", parent=Parent.NONE))
         producer = stack.enter_context(open_producer(producer_settings(), tenant))
         hand_over(stack, producer, order, wait=wait or wait_seconds is not None, as_json=as_json)
 
@@ -91,6 +110,7 @@ def hand_over(stack: ExitStack, producer: Producer, order: Order, *, wait: bool,
         planned=lambda made: bar.begin("sending", made.rows),
         sent=lambda progress: bar.move(progress.rows),
         settled=lambda tally: bar.move(tally.settled_rows),
+        waiting=lambda waiting: bar.note(_tell_waiting(waiting)),
     )
     connection = _connection(stack, needed=wait)
     handover = Handover(producer, connection)
@@ -105,6 +125,10 @@ def hand_over(stack: ExitStack, producer: Producer, order: Order, *, wait: bool,
     bar.end()
     emit(tally.as_dict(watch.seconds), as_json, lambda: _tell_outcome(order, tally, watch.seconds))
     require_none_dead(tally)
+
+
+def _tell_waiting(waiting: Waiting) -> str:
+    return f"{waiting.error.message}: waiting for room, next try in {waiting.pause.total_seconds():.0f} s"
 
 
 def _tell_sent(order: Order, made: Plan) -> str:

@@ -62,6 +62,7 @@ def letter_of(death: Death) -> LetterRecord:
         header_ok=header is not None,
         raw=death.message if header is None else None,
         sentry=_text_or_none(last.get("sentry")),
+        trace=None if header is None else header.trace,
     )
 
 

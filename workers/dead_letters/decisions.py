@@ -10,12 +10,15 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from penstock.producers.queue.audit import OperatorAction, audit_entry
+from penstock.producers.queue.audit import audit_entry
 from penstock.producers.queue.compression import decompress
+from penstock.producers.spans import start_span
+from penstock.producers.storage.causes import caused
+from penstock.producers.tracing import current_cause
 from penstock.schemas.errors import Code, InvalidInputError, PenstockError
 from penstock.schemas.job import Payload, job_kinds
 from penstock.schemas.names import NAME_PATTERN
-from penstock.workers.database.operator_actions import record_actions, require_reason
+from penstock.workers.database.operator_actions import is_recorded, record_actions, require_reason
 from penstock.workers.database.transaction import Transaction, Transactions
 from penstock.workers.dead_letters.editing import Edit, present_version
 from penstock.workers.dead_letters.filters import LetterFilter
@@ -31,7 +34,7 @@ _ROUND_BYTES = 8 * 1024 * 1024
 
 # In order, so that two who decide on the same letters can't wait for each other; then their groups, for the triggers.
 _LOCK = """
-SELECT dead_id, kind, tenant, state, resolved_by, payload_version, header_ok, message_bytes, fingerprint,
+SELECT dead_id, kind, tenant, state, resolved_by, payload_version, header_ok, message_bytes, fingerprint, trace,
        EXISTS (SELECT FROM penstock.dead_letters later
                 WHERE later.job_id = letter.job_id AND later.died_at > letter.died_at) AS died_later
   FROM penstock.dead_letters letter
@@ -95,7 +98,7 @@ class LetterDecisions:
 
         def work(transaction: Transaction) -> Decided:
             nonlocal decided
-            if decided.done and _is_recorded(transaction.connection, entry):
+            if decided.done and is_recorded(transaction.connection, entry):
                 return decided
             decided = self.requeue_in(transaction, ids, entry.actor, entry.reason, replay_id=replay_id, edit=edit)
             if decided.done:
@@ -132,9 +135,7 @@ class LetterDecisions:
             if sent:
                 with timed_query("update", "dead_letters"):
                     connection.execute(_REQUEUE, parameters | {"ids": list(sent)})
-                payloads, versions = zip(*sent.values(), strict=True)
-                with timed_query("insert", "outbox"):
-                    connection.execute(_REVIVE, (list(sent), list(payloads), list(versions)))
+                _revive(connection, sent, [letter["trace"] for letter in letters if letter["dead_id"] in sent])
                 decided.done.extend(sent)
         return decided
 
@@ -167,12 +168,10 @@ class LetterDecisions:
         def work(transaction: Transaction) -> int:
             nonlocal done
             connection = transaction.connection
-            if done and _is_recorded(connection, entry):
+            if done and is_recorded(connection, entry):
                 return len(done)
-            done = [letter["dead_id"] for letter in _locked(connection, ids) if letter["state"] == LetterState.OPEN]
+            done = _close(connection, ids, entry.actor, entry.reason)
             if done:
-                with timed_query("update", "dead_letters"):
-                    connection.execute(_DISCARD, {"by": entry.actor, "reason": entry.reason, "ids": done})
                 record_actions(connection, [replace(entry, details={**details, **listed(done)})])
             return len(done)
 
@@ -195,6 +194,43 @@ class LetterDecisions:
             except PenstockError as error:
                 decided.skipped[dead_id] = error.message
         return found
+
+
+def close_letters_of(connection: psycopg.Connection, job_id: UUID, by: str, note: str) -> list[UUID]:
+    """Discard the open letters of a job whose work was settled otherwise; returns which.
+
+    In the caller's transaction, and without an audit entry, which is the caller's to write. `note` is the reason that
+    the letters show.
+    """
+    found = connection.execute(
+        "SELECT dead_id FROM penstock.dead_letters WHERE job_id = %s AND state = 'open'", (job_id,)
+    )
+    return _close(connection, [dead_id for (dead_id,) in found.fetchall()], by, note)
+
+
+def _revive(
+    connection: psycopg.Connection, sent: Mapping[UUID, tuple[bytes, int]], traces: Sequence[str | None]
+) -> None:
+    """Put the jobs into the outbox. Their new lives belong to this trace, and follow those that `traces` tell of."""
+    payloads, versions = zip(*sent.values(), strict=True)
+    told = {"messaging.batch.message_count": len(sent)}
+    with start_span("requeue dead letters", "producer", told, links=traces) as requeueing:
+        cause = current_cause()
+        cause = replace(cause, trace=requeueing.trace or cause.trace)
+        statement, parameters = caused(_REVIVE, (list(sent), list(payloads), list(versions)), cause)
+        with timed_query("insert", "outbox"):
+            connection.execute(statement.encode(), parameters)
+
+
+def _close(connection: psycopg.Connection, ids: Sequence[UUID], by: str, reason: str) -> list[UUID]:
+    """Discard those of these letters that are open; returns which."""
+    if not ids:
+        return []
+    done: list[UUID] = [one["dead_id"] for one in _locked(connection, ids) if one["state"] == LetterState.OPEN]
+    if done:
+        with timed_query("update", "dead_letters"):
+            connection.execute(_DISCARD, {"by": by, "reason": reason, "ids": done})
+    return done
 
 
 def _lock(connection: psycopg.Connection, ids: Sequence[UUID], decided: Decided) -> list[Mapping[str, Any]]:
@@ -257,12 +293,6 @@ def _open_ids(connection: psycopg.Connection, chosen: LetterFilter, began: Any) 
 def _one(connection: psycopg.Connection, statement: str) -> Any:
     row = connection.execute(statement.encode()).fetchone()
     return None if row is None else row[0]
-
-
-def _is_recorded(connection: psycopg.Connection, entry: OperatorAction) -> bool:
-    """Whether the answer to the COMMIT of an earlier try was lost, and it had committed."""
-    found = connection.execute("SELECT FROM penstock.operator_actions WHERE action_id = %s", (entry.action_id,))
-    return found.fetchone() is not None
 
 
 def _distinct(ids: Sequence[UUID]) -> list[UUID]:

@@ -27,6 +27,7 @@ class LetterRecord:
         worker: who had it last, as `host pid boot`, as far as it is known; empty where nobody had it.
         release: that the worker ran; empty where none ran it.
         trace_id: 32 hexadecimal digits.
+        trace: the `traceparent` that they are of.
         history: every attempt, oldest first; each an object with `outcome` and mostly `at` (RFC 3339). One that an
             exception ended has `error`, `traceback` (frames as `file:line in function`, outermost first), `own` (the
             places in it of frames that no library has) and maybe `causes` (the errors that led to it).
@@ -63,3 +64,4 @@ class LetterRecord:
     header_ok: bool
     raw: bytes | None = field(repr=False)
     sentry: str | None = None
+    trace: str | None = None

@@ -57,6 +57,7 @@ _COLUMNS = {
     "worker": "text",
     "release": "text",
     "trace_id": "text",
+    "trace": "text",
     "sentry_id": "text",
     "history": "text",
     "message_bytes": "integer",

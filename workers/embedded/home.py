@@ -2,7 +2,7 @@
 
 lock                 held by the one `penstock up` (or test run) that uses the home
 run/servers.json     the running servers' URLs, passwords included (0600)
-secrets/             generated passwords, one a file (0600)
+secrets/             generated passwords and keys, one a file (0600)
 log/                 one file a server
 postgres/, valkey/   the data folders and the port that each server used last
 """
@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -114,6 +115,16 @@ class Home:
     def has_secret(self, name: str) -> bool:
         """Whether a password was made under `name` before."""
         return (self.path / "secrets" / name).exists()
+
+    @property
+    def token_keys_file(self) -> Path:
+        """The keys of accounts' tokens in the home's database, in the form of the setting `PENSTOCK_TOKEN_KEYS`."""
+        return self.path / "secrets" / "token-keys"
+
+    def ensure_token_keys(self, make: Callable[[], str]) -> None:
+        """Keep what `make` gives as the keys of accounts' tokens, unless some are kept: nothing replaces them."""
+        if not self.token_keys_file.exists():
+            write_private(self.token_keys_file, make() + "\n")
 
     def note_servers(self, servers: Servers) -> None:
         """Let other commands find `servers`."""

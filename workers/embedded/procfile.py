@@ -11,6 +11,7 @@ from penstock.schemas.errors import Code, InvalidInputError
 #: An installed package has no Procfile, so the list lives here; the repository's file says the same.
 DEFAULT_PROCFILE = """\
 release: penstock migrate up
+gateway: penstock gateway
 worker: penstock worker
 scheduler: penstock scheduler
 sidecar: penstock sidecar

@@ -11,8 +11,10 @@ from functools import partial
 from pathlib import Path
 
 from penstock.schemas.errors import Code, InvalidInputError
+from penstock.workers.accounts.token_keys import generate_key
 from penstock.workers.embedded.app_roles import grant_app_roles
 from penstock.workers.embedded.failures import EmbeddedServerError
+from penstock.workers.embedded.gateway_process import place_gateway
 from penstock.workers.embedded.home import Home, Servers
 from penstock.workers.embedded.ports import LOOPBACK
 from penstock.workers.embedded.postgres import EmbeddedPostgres
@@ -20,6 +22,7 @@ from penstock.workers.embedded.procfile import DEFAULT_PROCFILE, ProcessType, pa
 from penstock.workers.embedded.sidecar_process import place_sidecar
 from penstock.workers.embedded.stop_signals import StopSignals
 from penstock.workers.embedded.supervisor import DEFAULT_GRACE, Supervisor
+from penstock.workers.embedded.token_keys import with_token_keys
 from penstock.workers.embedded.valkey import EmbeddedValkey
 
 Announce = Callable[[str], None]
@@ -71,7 +74,11 @@ def run_up(
         servers = embedded.note()
         stack.callback(home.forget_servers)
         home.note_servers(servers)
-        kinds, variables, pages = place_sidecar(kinds, _with_servers(environment, servers), announce)
+        variables = _with_servers(environment, servers)
+        if embedded.postgres is not None:
+            variables = with_token_keys(home, variables, generate_key)
+        kinds, variables = place_gateway(kinds, variables, announce)
+        kinds, variables, pages = place_sidecar(kinds, variables, announce)
         supervisor = Supervisor(kinds, variables, signals, sys.stdout, announce)
         stack.callback(supervisor.stop, grace)
         _announce_addresses(home, embedded, pages, announce)

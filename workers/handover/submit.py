@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import psycopg
 from penstock.migrations.runner import require_current
 from penstock.producers import Enqueued, Producer
 from penstock.producers.batches import Batch, Progress, SubmitOptions, cut, send
+from penstock.producers.patience import Waiting, patience_of, patiently
 from penstock.producers.queue.records import JobState
 from penstock.producers.storage.batches import StoredBatch, find_base, find_batches
 from penstock.producers.storage.forms import find_form
@@ -44,6 +45,8 @@ class Reports:
     planned: Callable[[Plan], None]
     sent: Callable[[Progress], None]
     settled: Callable[[Tally], None]
+    #: That a batch waits for room in a full queue; called by several threads.
+    waiting: Callable[[Waiting], None] | None = None
 
 
 class Handover:
@@ -66,8 +69,12 @@ class Handover:
             made = plan(order.form_id, order.batch_id, file.rows(), order.options, self._producer.limits)
             known = self._compare(made)
             reports.planned(made)
-            self._producer.claim_base(made.base_batch_id, made.form_id, made.batch_size)
-            send(self._batches(file, order, known), self._enqueue, order.options, reports.sent)
+            options = _telling(order.options, reports)
+            patiently(
+                lambda: self._producer.claim_base(made.base_batch_id, made.form_id, made.batch_size),
+                patience_of(options.on_full),
+            )
+            send(self._batches(file, order, known), self._enqueue, options, reports.sent)
         return made, known
 
     def wait(self, made: Plan, known: dict[str, StoredBatch], order: Order, reports: Reports) -> Tally:
@@ -109,6 +116,11 @@ class Handover:
         for batch in cut(order.form_id, file.rows(), order.batch_id, order.options, self._producer.limits):
             if batch.batch_id not in known:
                 yield batch
+
+
+def _telling(options: SubmitOptions, reports: Reports) -> SubmitOptions:
+    patience = patience_of(options.on_full)
+    return replace(options, on_full=replace(patience, on_wait=reports.waiting)) if patience else options
 
 
 class Stopwatch:

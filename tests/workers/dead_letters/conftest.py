@@ -15,7 +15,10 @@ from penstock.workers.dead_letters.record import LetterRecord
 from penstock.workers.dead_letters.search import LetterSearch
 from penstock.workers.dead_letters.store import insert_letters
 from penstock.workers.settings import WorkerSettings
+from tests.posts_kit import account, connect, connection
 from tests.system import Database
+
+__all__ = ["account", "connect", "connection"]
 
 Pool = ConnectionPool[psycopg.Connection[Any]]
 Insert = Callable[..., None]

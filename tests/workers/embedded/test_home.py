@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from penstock.schemas.errors import Code, PenstockError
+from penstock.workers.accounts.token_keys import TokenKeys, generate_key
 from penstock.workers.embedded.home import Home, Servers, read_servers
+from penstock.workers.embedded.token_keys import token_keys_of, with_token_keys
 from tests.workers.embedded.processes import Script
 
 HOLD = """
@@ -83,3 +85,24 @@ def test_running_servers_are_found_and_stale_notes_are_not_believed(tmp_path: Pa
     assert read_servers(tmp_path) is None
     home.forget_servers()
     assert not home.servers_file.exists()
+
+
+def test_token_keys_are_made_once_closed_and_given_to_processes(tmp_path: Path) -> None:
+    with Home(tmp_path) as home:
+        assert token_keys_of(home, {}) == {}
+        named = with_token_keys(home, {"A": "b"}, generate_key)
+        assert named == {"A": "b", "PENSTOCK_TOKEN_KEYS_FILE": str(home.token_keys_file)}
+        first = home.token_keys_file.read_text()
+        assert home.token_keys_file.stat().st_mode & 0o777 == 0o600
+        assert with_token_keys(home, {"A": "b"}, generate_key) == named
+        assert home.token_keys_file.read_text() == first
+        assert TokenKeys.from_setting(first).current == "home"
+
+
+@pytest.mark.parametrize("variable", ["PENSTOCK_TOKEN_KEYS", "PENSTOCK_TOKEN_KEYS_FILE"])
+def test_keys_of_ones_own_are_left_and_none_are_made(tmp_path: Path, variable: str) -> None:
+    with Home(tmp_path) as home:
+        assert with_token_keys(home, {variable: "mine"}, generate_key) == {variable: "mine"}
+        assert not home.token_keys_file.exists()
+        home.ensure_token_keys(lambda: "home:x")
+        assert token_keys_of(home, {variable: "mine"}) == {}

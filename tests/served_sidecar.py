@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,7 +17,9 @@ import psycopg
 
 from penstock.producers import Producer, Submission, WriteSubmissionBatch
 from penstock.schemas.limits import Limits
+from penstock.schemas.post_content import PostContent
 from penstock.workers.dead_letters.store import insert_letters
+from tests.posts_kit import new_account, new_post
 from tests.recovery.servers import free_port
 from tests.system import BIN, Database, wait_for
 from tests.workers.dead_letters.replay_kit import a_letter
@@ -63,6 +66,7 @@ class Served:
 def serving(environment: dict[str, str], database: Database, folder: Path) -> Iterator[Served]:
     """The sidecar within the block; it must stop cleanly, and have met no fault of its own."""
     die(database)
+    plan_posts(database)
     wait_in_queues(environment)
     port = free_port()
     log = folder / "log"
@@ -92,6 +96,17 @@ def die(database: Database) -> None:
         insert_letters(connection, letters)
 
 
+def plan_posts(database: Database) -> None:
+    """Posts in states that an operator decides of, of accounts with tokens; contents that break careless pages."""
+    hostile = PostContent(text="\u202e<script>alert(1)</script>", options={"<b>": "</script>"})
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        accounts = [new_account(connection, platform) for platform in ("instagram", "youtube")]
+        for number, state in enumerate(("scheduled", "held", "unknown_outcome", "dead", "published", "cancelled")):
+            post = new_post(connection, accounts[number % 2], datetime(2031, 1, 2, number, tzinfo=UTC), content=hostile)
+            statement = "UPDATE penstock.scheduled_posts SET state = %s, published_at = now() WHERE post_id = %s"
+            connection.execute(statement, (state, post))
+
+
 def wait_in_queues(environment: dict[str, str]) -> None:
     with Producer.from_environment(environment) as producer:
         for number in range(5):
@@ -112,10 +127,16 @@ def letters_of(served: Served) -> list[dict[str, Any]]:
     return found
 
 
+def posts_of(served: Served) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = served.ask("GET", "/api/v1/posts?limit=200").json()["items"]
+    return found
+
+
 def operations(served: Served) -> list[tuple[str, str]]:
     """Method and address of each operation, with something in the place of each parameter."""
     paths = served.ask("GET", "/api/v1/openapi.json").json()["paths"]
     filled = {"dead_id": str(uuid4()), "job_id": str(uuid4()), "replay_id": str(uuid4()), "fingerprint": "0" * 16}
+    filled |= {"post_id": str(uuid4())}
     filled |= {"queue": "submissions", "name": "platform:x", "key": "account:1"}
     return [
         (method.upper(), re.sub(r"\{(\w+)\}", lambda found: filled[found[1]], path))

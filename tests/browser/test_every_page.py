@@ -8,6 +8,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import HOSTILE, SCRIPT, SHOTS, Send, watched
+from tests.browser.planned import plan
+from tests.system import Database
 
 #: Where a page is reached, by its name; `*` is the first link of the page before that leads on.
 PAGES = {
@@ -22,6 +24,10 @@ PAGES = {
     "replays": "/replays",
     "circuits": "/circuits",
     "posts": "/posts",
+    "post-list": "/posts/list",
+    "post": "/posts/list?state=unknown_outcome > tr[data-row] a[href^='/posts/']",
+    "post-held": "/posts/list?state=held > tr[data-row] a[href^='/posts/']",
+    "accounts": "/accounts",
     "audit": "/audit",
     "search": "/search?q=nobody-knows-this",
     "code": "/codes/FORM_NOT_FOUND",
@@ -31,8 +37,9 @@ PAGES = {
 
 
 @pytest.fixture(scope="module")
-def hostile(send: Send) -> None:
-    """Letters of ordinary and of hostile content."""
+def hostile(send: Send, database: Database) -> None:
+    """Letters and posts of ordinary and of hostile content."""
+    plan(database, HOSTILE)
     send("plain-0001")
     send("hostile-0001", HOSTILE, "x" * 1_000_000, "\u0627\u0644\u0639\u0631\u0628\u064a\u0629")
 
@@ -112,6 +119,21 @@ def test_hostile_content_is_shown_and_does_nothing(page: Page, hostile: None) ->
         page.goto(address)
         assert is_within(page)
     page.wait_for_timeout(300)
+
+
+def test_hostile_contents_of_posts_are_shown_and_do_nothing(page: Page, hostile: None) -> None:
+    for state in ("held", "unknown_outcome"):
+        page.goto(f"/posts/list?state={state}")
+        page.locator("tr[data-row] a[href^='/posts/']").first.click()
+        page.get_by_text("Reveal what is redacted").click()
+        page.get_by_label("Why you need to see it").fill("to look at hostile content")
+        page.get_by_role("button", name="Reveal on this page").click()
+        expect(page.locator("pre")).to_contain_text(SCRIPT)
+        assert page.evaluate("document.images.length + document.querySelectorAll('main script').length") == 0
+        assert is_within(page)
+    for address in (f"/posts/list?owner={SCRIPT}", f"/accounts?owner={SCRIPT}"):
+        page.goto(address)
+        assert is_within(page)
 
 
 def is_within(page: Page) -> bool:

@@ -33,6 +33,9 @@ SOUGHT = (
     *("/api/v1/dead-letters/groups?form={}", "/api/v1/dead-letters/groups?cursor={}", "/api/v1/dead-letters/groups/{}"),
     *("/api/v1/dead-letters/{}", "/api/v1/dead-letters/export?form={}", "/api/v1/dead-letters?group={}"),
     *("/api/v1/audit?actor={}", "/api/v1/audit?action={}", "/api/v1/audit?target={}", "/api/v1/audit?text={}"),
+    *("/api/v1/posts?state={}", "/api/v1/posts?tenant={}", "/api/v1/posts?owner={}", "/api/v1/posts?cursor={}"),
+    *("/api/v1/posts?account={}", "/api/v1/posts?due_after={}", "/api/v1/posts?order={}", "/api/v1/posts/{}"),
+    *("/api/v1/posts/calendar?from={}", "/api/v1/accounts?platform={}", "/api/v1/accounts?cursor={}"),
     *("/api/v1/audit?cursor={}", "/api/v1/replays?cursor={}", "/api/v1/replays/{}", "/api/v1/jobs/{}"),
     *(
         "/api/v1/queues/{}",
@@ -45,6 +48,8 @@ PAGES = (
     *("/search?q={}", "/audit?actor={}", "/audit?text={}", "/dead-letters?text={}", "/dead-letters?form={}"),
     *("/dead-letters/list?text={}", "/dead-letters/list?payload={}=1", "/dead-letters/list?cursor={}"),
     *("/dead-letters/groups/{}", "/dead-letters/{}", "/replays/{}", "/replays/new?kind={}", "/replays/new?id={}"),
+    *("/posts/{}", "/posts/list?platform={}", "/posts/list?due_after={}", "/posts/list?cursor={}"),
+    *("/accounts?owner={}", "/accounts?state={}"),
     *("/queues/{}", "/codes/{}", "/log-in?next={}", "/log-in?refused={}", "/replays?cursor={}", "/{}", "/static/{}"),
 )
 

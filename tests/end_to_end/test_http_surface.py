@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from penstock.workers.sidecar.access.gatekeeper import PROBES
-from tests.served_sidecar import BATCH, PROBLEM, REASON, TOKENS, Served, letters_of, operations, serving
+from tests.served_sidecar import BATCH, PROBLEM, REASON, TOKENS, Served, letters_of, operations, posts_of, serving
 from tests.system import BIN, Database
 
 #: Generated requests for each operation, on top of one for each border of its parameters.
@@ -36,8 +36,10 @@ def write_configuration(folder: Path, served: Served) -> None:
         "groups": sorted({letter["group"] for letter in letters}),
         "replays": [served.ask("GET", "/api/v1/replays").json()["items"][0]["id"]],
         "queues": ["submissions", "posts"],
+        "posts": [post["post_id"] for post in posts_of(served)],
     }
     names = {"dead_id": "letters", "job_id": "jobs", "fingerprint": "groups", "replay_id": "replays", "queue": "queues"}
+    names["post_id"] = "posts"
     lines = [
         # One of ids and filter, cursors that a page has told, filters: the description can't say these.
         "[checks]",
@@ -99,11 +101,15 @@ def test_what_people_wrote_is_for_admins(served: Served) -> None:
     for action, body in (("reveal", REASON), ("requeue", {**REASON, "payload": BATCH, "dry_run": True})):
         answer = served.ask("POST", f"/api/v1/dead-letters/{letter}/{action}", by="otto", json=body)
         assert (answer.status_code, answer.json()["code"]) == (403, "AUTH_FORBIDDEN"), (action, answer.text)
+    post = posts_of(served)[0]["post_id"]
+    answer = served.ask("POST", f"/api/v1/posts/{post}/reveal", by="otto", json=REASON)
+    assert (answer.status_code, answer.json()["code"]) == (403, "AUTH_FORBIDDEN"), answer.text
 
 
 def _state(database: Database) -> list[tuple[Any, ...]]:
     return database.query(
         "SELECT (SELECT md5(string_agg(d::text, '' ORDER BY dead_id)) FROM penstock.dead_letters d),"
+        " (SELECT md5(string_agg(p::text, '' ORDER BY post_id)) FROM penstock.scheduled_posts p),"
         " (SELECT count(*) FROM penstock.replays), (SELECT count(*) FROM penstock.outbox)"
     )
 

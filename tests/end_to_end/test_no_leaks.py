@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import redis
 
@@ -25,6 +26,9 @@ from penstock.producers import Producer
 from penstock.producers.queue.connection import connect
 from penstock.producers.queue.enqueueing import Enqueuer, NewJob
 from penstock.schemas.envelope import EnvelopeHeader, encode_envelope
+from penstock.schemas.limits import Limits
+from penstock.schemas.post_content import PostContent
+from tests.posts_kit import ago, new_account, new_post, post_of, tokens_of
 from tests.sentry_server import SentryServer, sentry_server, wait_for_events
 from tests.system import BIN, Database, Penstock, wait_for
 from tests.workers.sidecar.sidecar_kit import credentials
@@ -52,6 +56,7 @@ CANARIES = {
     for where in (
         *("answer", "rejected", "mail", "unknown", "file", "dead", "failing", "edited", "broken", "unreadable"),
         *("header", "cookie", "token", "body", "member", "searched"),
+        *("post", "alt", "media", "option", "unwanted", "account", "refresh"),
     )
 }
 
@@ -174,11 +179,32 @@ def places(
     enqueue_raw(client, namespace, KIND, f"{{{CANARIES['broken']}".encode())
     enqueue_raw(client, namespace, KIND, b"{}", json.dumps({"v": CANARIES["unreadable"]}).encode())
     enqueue_raw(client, namespace, KIND, CANARIES["unreadable"].encode(), CANARIES["unreadable"].encode())
-    letters = WAYS + 1 + 4 + 1
+    _plan_posts(database, redis_url, namespace)
+    letters = WAYS + 1 + 4 + 1 + 1
     wait_for(lambda: database.value("SELECT count(*) FROM penstock.dead_letters") == letters, "all letters")
     wait_for_events(deployment.sentry, letters)
     _operate(deployment, database)
     return _look(deployment, client, namespace, database)
+
+
+def _plan_posts(database: Database, redis_url: str, namespace: str) -> None:
+    """Posts: one by a job, one whose job dies, and one of each state that an operator looks at."""
+    said = {"text": CANARIES["post"], "options": {"spoiler_text": CANARIES["option"]}}
+    media = [{"url": f"https://example.org/{CANARIES['media']}.jpg", "alt": CANARIES["alt"]}]
+    content = PostContent.model_validate({**said, "media": media})
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        tokens = tokens_of(CANARIES["account"], CANARIES["refresh"])
+        account = new_account(connection, "mastodon", tokens=tokens)
+        for state in ("held", "unknown_outcome", "dead", "published"):
+            post = new_post(connection, account, ago(hours=-5), content=content)
+            statement = "UPDATE penstock.scheduled_posts SET state = %s, published_at = now() WHERE post_id = %s"
+            connection.execute(statement, (state, post))
+        with Producer(redis_url, namespace=namespace, tenant="acme") as producer:
+            producer.enqueue(post_of(account, ago(hours=-6), content=content).encode(Limits()))
+            unwanted = PostContent(text=CANARIES["unwanted"])
+            producer.enqueue(post_of(uuid.uuid4(), ago(hours=-6), content=unwanted).encode(Limits()))
+        waiting = "SELECT count(*) FROM penstock.scheduled_posts WHERE state = 'scheduled'"
+        wait_for(lambda: database.value(waiting) == 1, "the post that a job stores")
 
 
 def _submit(penstock: Penstock, folder: Path) -> None:
@@ -200,6 +226,12 @@ def _operate(deployment: Deployment, database: Database) -> None:
     # The control of all the others: here it has to be.
     assert CANARIES["failing"] in text
     batch = database.value("SELECT dead_id FROM penstock.dead_letters WHERE kind = 'submission_batch.write'")
+    post = database.value("SELECT post_id FROM penstock.scheduled_posts WHERE state = 'held'")
+    status, text = deployment.ask(f"/api/v1/posts/{post}/reveal", "ada", REASON)
+    # And here.
+    assert (status, CANARIES["post"] in text) == (200, True)
+    moved = REASON | {"due_at": ago(hours=-7).isoformat()}
+    assert deployment.ask(f"/api/v1/posts/{post}/reschedule", "otto", moved)[0] == 200
     path = f"/api/v1/dead-letters/{batch}"
     wrong = {"form_id": CANARIES["body"], "submissions": CANARIES["body"], CANARIES["member"]: CANARIES["body"]}
     assert deployment.ask(f"{path}/requeue", "ada", REASON | {"payload": wrong})[0] == 422
@@ -237,6 +269,9 @@ def _paths(database: Database) -> Iterator[str]:
     yield from ("/metrics", "/health", "/", "/queues", "/dead-letters", "/dead-letters/list?state=any", "/audit")
     yield from ("/api/v1/dead-letters?state=any", "/api/v1/dead-letters/groups", "/api/v1/audit")
     yield "/api/v1/dead-letters/export?state=any"
+    yield from ("/posts", "/posts/list", "/accounts", "/api/v1/posts", "/api/v1/accounts")
+    for (post_id,) in database.query("SELECT post_id FROM penstock.scheduled_posts"):
+        yield from (f"/posts/{post_id}", f"/api/v1/posts/{post_id}", f"/search?q={post_id}")
     for (dead_id,) in database.query("SELECT dead_id FROM penstock.dead_letters"):
         yield from (f"/api/v1/dead-letters/{dead_id}", f"/dead-letters/{dead_id}", f"/dead-letters/{dead_id}/payload")
     for (fingerprint,) in database.query("SELECT fingerprint FROM penstock.dead_letter_groups"):
@@ -265,6 +300,10 @@ def test_no_canary_stands_anywhere(places: dict[str, str]) -> None:
     assert "the scheduler is ready" in places["the log of the scheduler"]
     assert "the sidecar is ready" in places["the log of the sidecar"]
     assert "dead_letter.reveal" in places["operator_actions"]
+    assert "post.reveal" in places["operator_actions"]
+    assert "post.reschedule" in places["operator_actions"]
+    assert 'penstock_posts{platform="mastodon",state="unknown_outcome"} 1.0' in places["GET /metrics"]
+    assert "The press office" in places["GET /accounts"]
     assert "KeyError" in places["Sentry"]
     assert "ValueError" in places["histories"]
     assert "\\u2039text, " in places["GET /api/v1/dead-letters/export?state=any"]

@@ -30,10 +30,12 @@ READS = (
     "/api/v1/autoscale",
     "/api/v1/queues",
     "/api/v1/trends",
+    "/api/v1/posts",
+    "/api/v1/accounts",
 )
 #: Of PostgreSQL alone.
 LETTERS = "/api/v1/dead-letters?limit=5"
-PAGES = ("/", "/queues", "/dead-letters", "/dead-letters/list", "/circuits", "/audit")
+PAGES = ("/", "/queues", "/dead-letters", "/dead-letters/list", "/circuits", "/posts", "/accounts", "/audit")
 #: A connection of its own for each question, as a probe has. One client, since making one is more work than asking.
 _ASKER = httpx.Client(timeout=10, limits=httpx.Limits(max_keepalive_connections=0))
 

@@ -14,6 +14,8 @@ _LINKS = {
     "/queues": "See the queues",
     "/circuits": "See circuits and limits",
     "/replays/": "See the replay",
+    "/posts": "See the posts",
+    "/accounts": "See the accounts",
 }
 
 

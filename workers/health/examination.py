@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from penstock.schemas.errors import Code, PenstockError, UnavailableError
 from penstock.workers.health.machine_checks import look_at_disk, look_at_processes
+from penstock.workers.health.post_checks import look_at_posts
 from penstock.workers.health.postgresql_checks import look_at_dead_letters, look_at_postgresql
 from penstock.workers.health.redis_checks import look_at_circuits, look_at_queues, look_at_redis, look_at_schedulers
 from penstock.workers.health.report import Check, HealthReport, Status, worst
@@ -31,6 +32,7 @@ LOOKS: Mapping[Look, Sequence[str]] = {
     look_at_schedulers: ("scheduler",),
     look_at_circuits: ("circuits",),
     look_at_dead_letters: ("dead_letters", "outbox"),
+    look_at_posts: ("posts", "posts_unknown", "posts_held", "accounts"),
     look_at_processes: ("errors", "caches", "memory", "pool"),
     look_at_disk: ("disk",),
 }

@@ -9,7 +9,7 @@ from penstock.producers.queue.inspection import QueueInspector
 from penstock.producers.queue.safety import Weight, check_redis
 from penstock.schemas.names import Queue
 from penstock.workers.health.report import Check, Status
-from penstock.workers.health.scheduler_signs import read_signs
+from penstock.workers.health.scheduler_signs import lateness, read_signs
 from penstock.workers.health.sources import Sources
 from penstock.workers.health.words import spoken
 from penstock.workers.protection.circuits_control import CircuitControl
@@ -158,11 +158,7 @@ def look_at_schedulers(sources: Sources) -> Iterator[Check]:
             Status.WARNING, "no scheduler has been heard of", "No scheduler is heard of", took, None, limit
         )
         return
-    late: dict[str, float] = {}
-    for sign in signs:
-        for loop, seconds in sign.late.items():
-            now = seconds + max(0.0, sign.age.total_seconds() - 5)
-            late[loop] = min(now, late.get(loop, now))
+    late = lateness(signs)
     # A scheduler may have no loops to tell of yet; then its own age has to do.
     name, most = max(late.items(), key=lambda item: item[1], default=("signs", signs[0].age.total_seconds()))
     is_late = most > limit

@@ -1,7 +1,7 @@
 """The schedulers' signs of life in Redis: how late each of their loops is, for those who look from another machine."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
@@ -13,6 +13,8 @@ from penstock.producers.queue.layout import QueueKeys
 
 #: A scheduler that was not heard of for so long is forgotten.
 FORGOTTEN_AFTER = timedelta(hours=1)
+#: One that was not heard of for so long is not there, or frozen.
+HEARD_WITHIN = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,17 @@ def read_signs(client: "redis.Redis", namespace: str) -> list[Sign]:
             for process, value in _all(client, signs_key(namespace))
         ]
     return sorted(found, key=lambda sign: sign.age)
+
+
+def lateness(signs: Iterable[Sign]) -> dict[str, float]:
+    """How many seconds each loop is late now, with the scheduler that does it best."""
+    late: dict[str, float] = {}
+    for sign in signs:
+        # Signs are left every 2 s; one that is a little older is no lateness yet.
+        older = max(0.0, sign.age.total_seconds() - 5)
+        for loop, seconds in sign.late.items():
+            late[loop] = min(seconds + older, late.get(loop, seconds + older))
+    return late
 
 
 def _now(client: "redis.Redis") -> float:

@@ -22,7 +22,7 @@ PROBES = ("api.health", "api.metrics", "api.autoscale")
 #: Routers of the API have the prefix /api/v1 already.
 API = (
     *("api.dead_letters", "api.replays", "api.queues", "api.circuits"),
-    *("api.limits", "api.jobs", "api.trends", "api.audit"),
+    *("api.posts", "api.accounts", "api.limits", "api.jobs", "api.trends", "api.audit"),
 )
 #: Log-in and -out, and the pages: one router for all of them.
 PAGES = ("access.routes", "pages.routes")

@@ -9,6 +9,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from penstock.producers.queue.tallies import Tallies
 from penstock.schemas.errors import PenstockError
+from penstock.workers.database.failures import storage_errors
+from penstock.workers.sidecar.post_readings import read_posts
+from penstock.workers.sidecar.scheduler_readings import read_schedulers
 from penstock.workers.sidecar.services import Services
 from penstock.workers.sidecar.shared_readings import (
     Samples,
@@ -75,12 +78,14 @@ def _redis(services: Services) -> Samples:
         **read_queues(services.queues, tallies),
         **read_gates(services.circuits, services.limits),
         **read_backlog(services.autoscale),
+        **read_schedulers(services.client, services.settings.namespace),
     }
 
 
 def _postgresql(services: Services) -> Samples:
-    with services.pool.connection() as connection:
-        return read_postgresql(connection)
+    # The pool, too, tells of a server that is away.
+    with storage_errors(), services.pool.connection() as connection:
+        return {**read_postgresql(connection), **read_posts(connection)}
 
 
 def _processes(services: Services) -> Processes:

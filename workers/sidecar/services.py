@@ -9,13 +9,18 @@ from fastapi import Depends, Request
 from psycopg_pool import ConnectionPool
 
 from penstock.producers.queue.inspection import QueueInspector
+from penstock.workers.accounts.overview import AccountList
 from penstock.workers.database.transaction import Transactions
 from penstock.workers.dead_letters.decisions import LetterDecisions
 from penstock.workers.dead_letters.groups import GroupStore
+from penstock.workers.dead_letters.post_contents import PostContents
+from penstock.workers.dead_letters.post_decisions import PostDecisions
 from penstock.workers.dead_letters.replays import Replays
 from penstock.workers.dead_letters.search import LetterSearch
 from penstock.workers.health.attention import Attention
 from penstock.workers.health.examination import Health
+from penstock.workers.posts.calendar import PostCalendar
+from penstock.workers.posts.search import PostSearch
 from penstock.workers.protection.circuits_control import CircuitControl
 from penstock.workers.protection.flags import Flags
 from penstock.workers.protection.limits_view import LimitView
@@ -49,6 +54,8 @@ class Services:
         health: the report on the deployment.
         attention: what needs a person.
         letters, groups, decisions, replays: dead letters.
+        posts, calendar, post_contents, post_decisions: scheduled posts.
+        accounts: that posts are published to, without their tokens.
         trends, autoscale: the figures of the last hours, and of the work that could run now.
     """
 
@@ -70,6 +77,11 @@ class Services:
     groups: GroupStore
     decisions: LetterDecisions
     replays: Replays
+    posts: PostSearch
+    calendar: PostCalendar
+    post_contents: PostContents
+    post_decisions: PostDecisions
+    accounts: AccountList
     trends: Trends
     autoscale: Autoscale
 

@@ -83,6 +83,7 @@ def read_queues(inspector: QueueInspector, tallies: Tallies) -> Samples:
         age = counts.oldest_ready_age
         for state in ("ready", "scheduled", "leased", "parked", "dead"):
             _add(samples, "penstock_queue_depth", (queue, state), getattr(counts, state))
+        _add(samples, "penstock_dead_letters_unarchived", (queue,), counts.unarchived)
         _add(samples, "penstock_queue_oldest_age_seconds", (queue,), age.total_seconds() if age else 0)
         _add(samples, "penstock_queue_paused", (queue,), counts.paused is not None)
         _add(samples, "penstock_queue_workers", (queue,), counts.workers)

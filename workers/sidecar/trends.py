@@ -1,6 +1,6 @@
-"""What each minute of the last hours brought, by queue."""
+"""What each minute of the last hours brought, by queue; and which posts went out in it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -11,6 +11,7 @@ import redis
 from penstock.producers.queue.instants import instant
 from penstock.producers.queue.tallies import Tally
 from penstock.schemas.names import Queue
+from penstock.workers.queues.post_points import PostPoint, PostTrendLog
 from penstock.workers.queues.trend_points import POINTS_KEPT, TrendLog
 
 
@@ -54,6 +55,15 @@ class Trends:
 
     def __init__(self, client: redis.Redis, namespace: str) -> None:
         self._log = TrendLog(client, namespace)
+        self._posts = PostTrendLog(client, namespace)
+
+    def posts(self, minutes: int = 60) -> Sequence[PostPoint]:
+        """The posts that went out in each of the last minutes that were noted, at most a day of them, oldest first.
+
+        Raises:
+            PenstockError: `QUEUE_UNAVAILABLE` or `QUEUE_REFUSED`.
+        """
+        return self._posts.read(minutes)
 
     def read(self, minutes: int = 60) -> list[TrendItem]:
         """The last minutes that were noted, at most a day of them, the oldest first.

@@ -10,11 +10,14 @@ import redis
 from penstock.producers.queue.audit import OperatorAction
 from penstock.producers.queue.inspection import QueueInspector
 from penstock.schemas.errors import PenstockError
+from penstock.workers.accounts.overview import AccountList
 from penstock.workers.database.operator_actions import record_actions
 from penstock.workers.database.transaction import Transactions
 from penstock.workers.dead_letters.decisions import LetterDecisions
 from penstock.workers.dead_letters.group_filters import GroupFilter
 from penstock.workers.dead_letters.groups import Group, GroupStore
+from penstock.workers.dead_letters.post_contents import PostContents
+from penstock.workers.dead_letters.post_decisions import PostDecisions
 from penstock.workers.dead_letters.replay_gates import HoldingGates
 from penstock.workers.dead_letters.replay_plan import DryRuns
 from penstock.workers.dead_letters.replays import Replays
@@ -23,6 +26,8 @@ from penstock.workers.health.attention import Attention, Need
 from penstock.workers.health.examination import LIMIT, Health
 from penstock.workers.health.sources import Sources
 from penstock.workers.health.vitals import ReadVitals
+from penstock.workers.posts.calendar import PostCalendar
+from penstock.workers.posts.search import PostSearch
 from penstock.workers.protection.circuits_control import CircuitControl
 from penstock.workers.protection.flags import Flags
 from penstock.workers.protection.limits_view import LimitView
@@ -67,7 +72,7 @@ def open_services(settings: WorkerSettings) -> Iterator[Services]:
         audit = AuditNotes(client, settings.namespace, record)
         audit.start()
         stack.callback(audit.stop)
-        groups, letters = GroupStore(pool, transactions), LetterSearch(pool)
+        groups, letters, posts = GroupStore(pool, transactions), LetterSearch(pool), PostSearch(pool)
         sources = Sources(
             settings,
             lambda: _connection(pool, servers.postgresql),
@@ -101,6 +106,11 @@ def open_services(settings: WorkerSettings) -> Iterator[Services]:
             groups=groups,
             decisions=LetterDecisions(transactions),
             replays=Replays(transactions, DryRuns(transactions, letters, _gates(client, settings))),
+            posts=posts,
+            calendar=PostCalendar(pool),
+            post_contents=PostContents(transactions, posts),
+            post_decisions=PostDecisions(transactions),
+            accounts=AccountList(pool),
             trends=Trends(client, settings.namespace),
             autoscale=Autoscale(client, settings),
         )

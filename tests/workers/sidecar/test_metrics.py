@@ -61,6 +61,7 @@ def test_queues_are_as_they_are_counted(client: Client, kit: QueueKit) -> None:
     assert {state: found[f"penstock_queue_depth/posts/{state}"] for state in depths} == depths
     assert found[f"penstock_jobs_enqueued_total/{KIND}/posts"] == 6
     assert found["penstock_jobs_enqueued_total/b.c/posts"] == 2
+    assert found["penstock_dead_letters_unarchived/posts"] == 1
     assert found["penstock_queue_workers/posts"] == 1
     assert found["penstock_jobs_unaccounted"] == 0
     assert found["penstock_queue_runnable_backlog_seconds/posts"] > 0
@@ -164,7 +165,7 @@ def test_dead_letters_are_told_by_queue_kind_and_code(client: Client, database: 
             " FROM (VALUES ('1', 'X', 3), ('2', 'X', 4), ('3', 'Y', 1), ('4', 'Z', 0)) AS groups (f, c, n)"
         )
     found = scrape(client)
-    told = {name: value for name, value in found.items() if name.startswith("penstock_dead_letters")}
+    told = {name: value for name, value in found.items() if name.startswith("penstock_dead_letters/")}
     # No letter of theirs is there that could tell the queue.
     assert told == {"penstock_dead_letters/X/a.b/": 7, "penstock_dead_letters/Y/a.b/": 1}
     assert found["penstock_outbox_backlog"] == 0

@@ -33,16 +33,33 @@ class Minute(BaseModel):
     oldest_seconds: float | None
 
 
+class PostsMinute(BaseModel):
+    """The posts that went out within a minute, and how far behind their instants."""
+
+    at: datetime = Field(description="its end")
+    published: int
+    lateness_seconds_p95: float | None
+    lateness_seconds_max: float | None
+
+
 class Minutes(Shown):
-    """The minutes of all queues, the oldest first."""
+    """The minutes of all queues, the oldest first; and those of posts."""
 
     items: list[Minute]
+    posts: list[PostsMinute]
 
 
 @router.get("/trends", response_model=Minutes)
 def trends(
     services: ServicesOf, _viewer: AsViewer, minutes: Annotated[int, Query(ge=1, le=1_440)] = 60
 ) -> dict[str, object]:
-    """Each of the last minutes, by queue."""
-    answer = services.known.read(("trends", minutes), lambda: services.trends.read(minutes))
-    return {"items": [item.as_dict() for item in answer.value], **answer.as_dict()}
+    """Each of the last minutes, by queue; and the posts that went out in it."""
+    answer = services.known.read(
+        ("trends", minutes), lambda: (services.trends.read(minutes), services.trends.posts(minutes))
+    )
+    queues, posts = answer.value
+    return {
+        "items": [item.as_dict() for item in queues],
+        "posts": [point.as_dict() for point in posts],
+        **answer.as_dict(),
+    }

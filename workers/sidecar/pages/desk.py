@@ -6,6 +6,7 @@ from fastapi import Request
 
 from penstock.workers.sidecar.pages.desk_gates import GateDesk
 from penstock.workers.sidecar.pages.desk_letters import LetterDesk
+from penstock.workers.sidecar.pages.desk_posts import PostDesk
 from penstock.workers.sidecar.pages.desk_reads import FRESH_FOR
 from penstock.workers.sidecar.pages.desk_replays import ReplayDesk
 from penstock.workers.sidecar.pages.desk_search import SearchDesk
@@ -13,7 +14,7 @@ from penstock.workers.sidecar.pages.needs import Desk
 from penstock.workers.sidecar.services import Services
 
 
-class ServicesDesk(GateDesk, LetterDesk, ReplayDesk, SearchDesk):
+class ServicesDesk(GateDesk, LetterDesk, PostDesk, ReplayDesk, SearchDesk):
     """A `Desk` at the sidecar's services."""
 
 

@@ -14,6 +14,7 @@ from penstock.workers.protection.limits_control import LimitControl, NewOverride
 from penstock.workers.protection.limits_view import LimitState
 from penstock.workers.protection.pauses import PauseControl, PausedKey
 from penstock.workers.queues.control import QueueControl
+from penstock.workers.queues.post_points import PostPoint
 from penstock.workers.sidecar.pages.desk_reads import POSTGRESQL, REDIS, Reads
 from penstock.workers.sidecar.pages.history import SPAN, figures_of, rates_of
 from penstock.workers.sidecar.pages.needs import ROWS, Figures, Health, Need, PageOf, QueueRow
@@ -34,7 +35,10 @@ class GateDesk(Reads):
 
     def figures(self) -> Figures:
         """The last six hours of all queues."""
-        return figures_of(self._trend(), datetime.now(UTC))
+        minutes = SPAN // timedelta(minutes=1)
+        nothing: Sequence[PostPoint] = []
+        posts = self._read_or(REDIS, "trend of posts", lambda: self._services.trends.posts(minutes), nothing)
+        return figures_of(self._trend(), datetime.now(UTC), posts)
 
     def figures_of(self, queue: str) -> Figures:
         """The last six hours of one queue."""

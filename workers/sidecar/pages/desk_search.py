@@ -20,6 +20,7 @@ _FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 #: Tenants among whom a batch of that name is looked for.
 _TENANTS_TRIED = 20
 _SHOWN = 20
+_POST = "The post"
 
 
 class SearchDesk(Reads):
@@ -42,12 +43,15 @@ class SearchDesk(Reads):
     def _of_id(self, identity: UUID) -> Found:
         job = self._find(identity)
         letters = self._letters(LetterFilter(state=None, job_id=identity))
-        return Found(job, letters, [] if job or letters else list(self._links_of(identity)))
+        links = list(self._links_of(identity))
+        # A post has the id of the job that scheduled it.
+        return Found(job, letters, [link for link in links if link[0] == _POST] if job or letters else links)
 
     def _links_of(self, identity: UUID) -> Iterator[tuple[str, str]]:
         for what, show, path in (
             ("The dead letter", self._services.letters.show, "/dead-letters/"),
             ("The replay", self._services.replays.show, "/replays/"),
+            (_POST, self._services.posts.tenant_of, "/posts/"),
         ):
             try:
                 show(identity)

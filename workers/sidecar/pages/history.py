@@ -12,19 +12,29 @@ STEP = timedelta(minutes=5)
 RATE_OVER = timedelta(minutes=10)
 
 
-def figures_of(items: Sequence[Any], now: datetime) -> Figures:
-    """Figures of trend items, of one queue or of several; what was not noted is None."""
+def figures_of(items: Sequence[Any], now: datetime, posts: Sequence[Any] = ()) -> Figures:
+    """Figures of trend items, of one queue or of several, and of points of posts; what was not noted is None."""
+    steps = _steps(items, now)
+    return Figures(
+        done_per_minute=[_of(step, _rate) for step in steps],
+        oldest_seconds=[_of(step, lambda found: max(item.oldest_seconds or 0.0 for item in found)) for step in steps],
+        dead=[_of(step, lambda found: float(sum(item.dead for item in found))) for step in steps],
+        lateness_seconds=[_late(step) for step in _steps(posts, now)],
+    )
+
+
+def _steps(items: Sequence[Any], now: datetime) -> list[list[Any]]:
     steps: list[list[Any]] = [[] for _ in range(SPAN // STEP)]
     for item in items:
         at = len(steps) - 1 - int((now - item.at) / STEP)
         if 0 <= at < len(steps):
             steps[at].append(item)
-    return Figures(
-        done_per_minute=[_of(step, _rate) for step in steps],
-        oldest_seconds=[_of(step, lambda found: max(item.oldest_seconds or 0.0 for item in found)) for step in steps],
-        dead=[_of(step, lambda found: float(sum(item.dead for item in found))) for step in steps],
-        lateness_seconds=[None for _ in steps],
-    )
+    return steps
+
+
+def _late(points: list[Any]) -> float | None:
+    """The worst minute's: percentiles of several minutes can't be added up."""
+    return max((point.late_p95 for point in points if point.late_p95 is not None), default=None)
 
 
 def rates_of(items: Sequence[Any], now: datetime) -> dict[str, float]:

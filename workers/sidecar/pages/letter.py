@@ -6,6 +6,8 @@ from uuid import UUID
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse, Response
 
+from penstock.schemas.identity import parse_uuid
+from penstock.schemas.scheduled_post import PublishPost, SchedulePost
 from penstock.workers.sidecar.access.operator import Role
 from penstock.workers.sidecar.pages.attempts import attempts_of, last_traceback
 from penstock.workers.sidecar.pages.forms import Question, Sent, SentForm, ask
@@ -35,8 +37,17 @@ def _show(page: Page, identity: UUID, payload: Any, revealed: str = "") -> HTMLR
         "payload_text": pretty_json(excerpt.value),
         "payload_is_cut": excerpt.is_cut,
         "revealed": revealed,
+        "post_id": _post_of(detail.letter, payload),
     }
     return page.show("letter.html", **context)
+
+
+def _post_of(letter: Any, payload: Any) -> UUID | None:
+    """The post that a letter's job was about: its payload names it, or it has the job's id."""
+    if letter.kind == SchedulePost.kind:
+        return UUID(str(letter.job_id))
+    named = payload.get("post_id") if letter.kind == PublishPost.kind and isinstance(payload, dict) else None
+    return None if named is None else parse_uuid(str(named))
 
 
 @router.get("/dead-letters/{dead_id}/payload")

@@ -9,8 +9,10 @@ from uuid import UUID
 
 from penstock.producers.queue.counts import QueueCounts
 from penstock.producers.queue.job_view import JobView
+from penstock.workers.posts.choices import Choice
 from penstock.workers.protection.circuits_view import CircuitView
 from penstock.workers.protection.pauses import PausedKey
+from penstock.workers.sidecar.pages.post_plan import Agenda
 
 #: Rows of a list on one page.
 ROWS = 50
@@ -136,6 +138,49 @@ class Found:
     words: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class PostsNow:
+    """What of posts and accounts is late, or waits for somebody. Counts end at some ten thousand.
+
+    Attributes:
+        due_today, out_today: posts of today (UTC), cancelled ones aside, and those of them that are published.
+        late, overdue: posts that should have been out a minute ago, and by how much the earliest is late.
+        parked: posts that are due and wait for their accounts.
+        dead, expired: of the last week, which is `week` as a parameter of an address.
+        reauthorize, ending: accounts that must be authorised anew, and those whose token ends soon.
+    """
+
+    due_today: int
+    out_today: int
+    late: int
+    overdue: timedelta
+    unknown: int
+    held: int
+    parked: int
+    dead: int
+    expired: int
+    week: str
+    reauthorize: int
+    ending: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What an operator has decided of a post.
+
+    Attributes:
+        due_at: when it goes out; None for at once.
+        expected: the version that the operator saw; None to change whatever is there.
+        external_id, url: of the post on its platform, where it was found there.
+    """
+
+    choice: Choice
+    due_at: datetime | None = None
+    expected: int | None = None
+    external_id: str = ""
+    url: str | None = None
+
+
 class Desk(Protocol):
     """What pages ask, and do on behalf of `by`. One a request; each call answers within a second or two.
 
@@ -183,4 +228,12 @@ class Desk(Protocol):
     ) -> None: ...
     def clear_limit(self, key: str, by: str, reason: str) -> None: ...
     def audit(self, query: Mapping[str, str], cursor: str | None) -> PageOf: ...
+    def agenda(self) -> Agenda: ...
+    def posts_now(self) -> PostsNow | None: ...
+    def next_posts(self) -> Sequence[Any]: ...
+    def posts(self, query: Mapping[str, Any], cursor: str | None) -> PageOf: ...
+    def post(self, post_id: UUID) -> Any: ...
+    def reveal_post(self, post_id: UUID, by: str, reason: str) -> Any: ...
+    def decide(self, post_id: UUID, decision: Decision, by: str, reason: str) -> None: ...
+    def accounts(self, query: Mapping[str, Any], cursor: str | None) -> PageOf: ...
     def search(self, text: str) -> Found: ...

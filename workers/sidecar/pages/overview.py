@@ -29,6 +29,7 @@ def _known(page: Page) -> dict[str, object]:
         "limits": _limits(desk),
         "pauses": desk.pauses(),
         "needs": desk.needs(),
+        "posts_now": desk.posts_now(),
     }
 
 

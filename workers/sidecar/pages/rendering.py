@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 
 from penstock.workers.sidecar.access.operator import Operator, Role
 from penstock.workers.sidecar.access.require import csrf_of, operator_of, require
-from penstock.workers.sidecar.pages import charts, formatting, harmless, words
+from penstock.workers.sidecar.pages import charts, formatting, harmless, post_words, words
 from penstock.workers.sidecar.pages.assets import asset_address
 from penstock.workers.sidecar.pages.desk import desk_of
 from penstock.workers.sidecar.pages.needs import Desk
@@ -28,6 +28,7 @@ NAVIGATION = (
     ("/replays", "Replays"),
     ("/circuits", "Circuits and limits"),
     ("/posts", "Posts"),
+    ("/accounts", "Accounts"),
     ("/audit", "Audit"),
 )
 
@@ -51,6 +52,7 @@ def make_environment() -> jinja2.Environment:
     # For values of fields, which are sent back and must come back as they are.
     environment.filters.update(time=_time, bdi=harmless.isolated, exactly=escape, coloured=harmless.coloured_json)
     environment.filters.update(words.FILTERS)
+    environment.filters.update(post_words.FILTERS)
     environment.globals.update(
         asset=asset_address,
         query=lambda pairs: urlencode(list(pairs)),

@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from penstock.workers.sidecar.pages import (
+    accounts,
     assets,
     audit,
     circuits,
@@ -12,6 +13,7 @@ from penstock.workers.sidecar.pages import (
     letter,
     letters,
     overview,
+    post,
     posts,
     queues,
     replay_new,
@@ -20,7 +22,8 @@ from penstock.workers.sidecar.pages import (
 )
 
 router = APIRouter(include_in_schema=False)
-# A letter's address would take those of groups and lists, and a replay's that of a new one, so they come first.
+# A letter's address would take those of groups and lists, a replay's that of a new one, and a post's that of the list,
+# so they come first.
 for part in (
     assets,
     errors,
@@ -34,6 +37,8 @@ for part in (
     circuits,
     codes,
     posts,
+    post,
+    accounts,
     audit,
     search,
 ):

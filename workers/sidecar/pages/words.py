@@ -20,6 +20,11 @@ DONE: Mapping[str, str] = {
     "replay-paused": "Paused. What was sent goes on; nothing further is sent.",
     "replay-resumed": "The replay goes on.",
     "replay-cancelled": "Cancelled. What was sent goes on; the rest stays open.",
+    "post-reschedule": "Moved. It goes out at its new instant.",
+    "post-cancel": "Cancelled. It does not go out.",
+    "post-approve": "Approved. It goes out at its instant.",
+    "post-settle": "Settled: it is noted as live.",
+    "post-publish-again": "It is published again. What becomes of it shows below.",
     "logged-out": "You are logged out.",
 }
 
@@ -47,6 +52,19 @@ _BADGES: Mapping[str, tuple[str, str]] = {
     "circuit:half-open": ("warn", "half-open"),
     "circuit:closed": ("good", "closed"),
     "snoozed": ("", "snoozed"),
+    "post:scheduled": ("", "scheduled"),
+    "post:parked": ("warn", "parked"),
+    "post:held": ("warn", "held"),
+    "post:claimed": ("accent", "claimed"),
+    "post:publishing": ("accent", "publishing"),
+    "post:published": ("good", "published"),
+    "post:dead": ("bad", "dead"),
+    "post:cancelled": ("", "cancelled"),
+    "post:unknown_outcome": ("bad", "unknown outcome"),
+    "post:expired": ("warn", "expired"),
+    "account:active": ("good", "active"),
+    "account:reauthorize": ("bad", "must be authorised anew"),
+    "account:disabled": ("", "disabled"),
 }
 _OUTCOMES: Mapping[str, tuple[str, str]] = {
     "retry": ("warn", "Failed, tried again"),

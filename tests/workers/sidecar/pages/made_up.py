@@ -40,6 +40,7 @@ from penstock.workers.sidecar.pages.needs import (
     ReplayOrder,
 )
 from penstock.workers.sidecar.pages.routes import router
+from tests.workers.sidecar.pages.made_up_posts import MadeUpPosts
 
 NOW = datetime.now(UTC)
 _SPACE = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
@@ -158,7 +159,7 @@ HISTORY: list[dict[str, Any]] = [
 
 
 @dataclass
-class MadeUpDesk:
+class MadeUpDesk(MadeUpPosts):
     """Answers from memory; what was done is noted in `acts`."""
 
     calm: bool = False

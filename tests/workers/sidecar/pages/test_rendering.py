@@ -11,12 +11,15 @@ from penstock.schemas.errors import Code, UnavailableError
 from penstock.workers.sidecar.access.operator import Role
 from penstock.workers.sidecar.pages.needs import Missing
 from tests.workers.sidecar.pages.made_up import FINGERPRINT, NOW, MadeUpDesk, PageClient, identity, letter
+from tests.workers.sidecar.pages.made_up_posts import POST
 
 LETTER = f"/dead-letters/{letter(0).dead_id}"
+POST_PAGE = f"/posts/{POST}"
 PAGES = [
     *("/", "/queues", "/queues/submissions", "/dead-letters", f"/dead-letters/groups/{FINGERPRINT}"),
     *("/dead-letters/list?tenant=parks&text=heron", LETTER, "/replays", f"/replays/new?group={FINGERPRINT}"),
-    *(f"/replays/{identity('replay')}", "/circuits", "/posts", "/audit", "/audit?actor=mara", "/search"),
+    *(f"/replays/{identity('replay')}", "/circuits", "/posts", POST_PAGE, "/audit", "/audit?actor=mara", "/search"),
+    *("/posts/list?state=held&platform=instagram", "/accounts", "/accounts?state=reauthorize"),
     *(f"/search?q={identity('job')}", "/search?q=unknown", "/codes/FORM_NOT_FOUND", "/log-in"),
 ]
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(1)>\u202egpj.exe\x00\x1b\u2028'

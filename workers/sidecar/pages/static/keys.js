@@ -1,7 +1,7 @@
 // Keys: ? shows them, / searches, g and a letter goes, j and k move, x chooses, r replays, Enter opens.
 (() => {
   "use strict";
-  const places = { o: "/", q: "/queues", d: "/dead-letters", r: "/replays", c: "/circuits", p: "/posts", a: "/audit" };
+  const places = { o: "/", q: "/queues", d: "/dead-letters", r: "/replays", c: "/circuits", p: "/posts", n: "/accounts", a: "/audit" };
   const dialog = document.getElementById("keys");
   const rows = () => [...document.querySelectorAll("tr[data-row]")];
   let going = 0;

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.recovery.posts_trial import posts, stand_in
 from tests.recovery.servers import OwnPostgres, OwnValkey, Seeded
 from tests.recovery.trial import trial
 
-__all__ = ["own_postgres", "own_valkey", "seeded", "trial"]
+__all__ = ["own_postgres", "own_valkey", "posts", "seeded", "stand_in", "trial"]
 
 
 @pytest.fixture

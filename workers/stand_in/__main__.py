@@ -1,5 +1,6 @@
 """Runs the stand-in until it is interrupted, and says what to set."""
 
+import argparse
 import sys
 
 from penstock.workers.stand_in.server import StandIn
@@ -7,8 +8,12 @@ from penstock.workers.stand_in.server import StandIn
 
 def main() -> None:
     """Serve on the port that is given, or on any free one."""
-    with StandIn(int(sys.argv[1]) if len(sys.argv) > 1 else 0) as stand_in:
-        for name, value in stand_in.environment().items():
+    parser = argparse.ArgumentParser(prog="python -m penstock.workers.stand_in", description=main.__doc__)
+    parser.add_argument("port", type=int, nargs="?", default=0, help="any free one if absent")
+    parser.add_argument("--quiet", action="store_true", help="do not print what to set")
+    asked = parser.parse_args()
+    with StandIn(asked.port) as stand_in:
+        for name, value in () if asked.quiet else stand_in.environment().items():
             sys.stdout.write(f"{name}={value}\n")
         sys.stdout.flush()
         try:

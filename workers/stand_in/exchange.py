@@ -28,6 +28,12 @@ class Request:
         scheme, _, token = self.headers.get("authorization", "").partition(" ")
         return token if scheme in {"Bearer", "OAuth"} else str(self.fields.get("access_token", ""))
 
+    @property
+    def account(self) -> str:
+        """The account that the token speaks for: a token is `NAME.n`, a refresh token `NAME`."""
+        token = self.token or str(self.fields.get("refresh_token", ""))
+        return token.rsplit(".", 1)[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Response:

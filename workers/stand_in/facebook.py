@@ -61,8 +61,9 @@ class Facebook:
         if at is not None and not self._takes(str(at)):
             return meta_error(100)
         posts = self._world.publications("facebook", page)
-        if self._world.knobs.refuse_duplicates and posts and posts[-1].text == text:
-            return meta_error(*self._world.knobs.duplicate_error)
+        knobs = self._world.knobs_of(page)
+        if knobs.refuse_duplicates and posts and posts[-1].text == text:
+            return meta_error(*knobs.duplicate_error)
         kind = "photo" if media else "link" if link else "text"
         name = f"{page}_{self._world.new_id()}"
         self._world.publish("facebook", page, kind, text, external_id=name, media=media, scheduled=at is not None)

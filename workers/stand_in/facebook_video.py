@@ -94,7 +94,8 @@ class FacebookVideo:
     def _store(self, session: Session, offset: int, content: bytes) -> Response:
         if offset != session.stored:
             return meta_error(6000, 1363037)
-        cut = self._world.knobs.cuts.pop(0) if self._world.knobs.cuts else -1
+        cuts = self._world.knobs_of(session.page).cuts
+        cut = cuts.pop(0) if cuts else -1
         session.stored += len(content) if cut < 0 else min(cut, len(content))
         return Response(body={"success": True}) if cut < 0 else Response(BROKEN)
 
@@ -104,7 +105,7 @@ class FacebookVideo:
         if session is None or session.stored < session.size or not session.size:
             return meta_error(6000, 1363041)
         reels = self._world.within("facebook", session.page, timedelta(hours=24), "reel")
-        if session.kind == "reel" and reels >= self._world.knobs.reels_daily:
+        if session.kind == "reel" and reels >= self._world.knobs_of(session.page).reels_daily:
             return meta_error(368, 1390008)
         text = str(request.fields.get("description", ""))
         # A second call makes a second publication here, the worst that could happen.

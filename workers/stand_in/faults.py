@@ -1,11 +1,13 @@
 """How the stand-in fails: named faults, chosen by a request itself, by rules, or by a seed with shares.
 
 A request chooses by the header `X-Stand-In-Fault` or the parameter `stand_in_fault`. A rule chooses by operation (such
-as `instagram.publish`, with `*` as a wildcard) and by which of its calls. Shares choose at random, the same for a seed.
+as `instagram.publish`, with `*` as a wildcard), by account, and by which of those calls. Shares choose at random, the
+same for a seed.
 """
 
 import random
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -77,16 +79,17 @@ def replying(response: Response, *, applied: bool = False) -> Fault:
 
 @dataclass(slots=True)
 class Rule:
-    """For the calls of an operation: after `after` of them, `times` fail."""
+    """For the calls of an operation, of all accounts or of one: after `after` of them, `times` fail."""
 
     operation: str
     fault: Fault
     times: int = 1
     after: int = 0
+    account: str = ""
 
-    def takes(self, operation: str) -> bool:
+    def takes(self, operation: str, account: str) -> bool:
         """Whether this call is one that fails; counts it."""
-        if not fnmatchcase(operation, self.operation) or self.times == 0:
+        if not fnmatchcase(operation, self.operation) or self.times == 0 or self.account not in {"", account}:
             return False
         if self.after > 0:
             self.after -= 1
@@ -97,17 +100,19 @@ class Rule:
 
 @dataclass(slots=True)
 class Faults:
-    """All that is to go wrong. Rules go before shares."""
+    """All that is to go wrong. Rules go before shares; `drawn` counts what shares chose, by name."""
 
     rules: list[Rule] = field(default_factory=list)
     shares: Mapping[str, float] = field(default_factory=dict)
+    drawn: Counter[str] = field(default_factory=Counter)
     _random: random.Random = field(default_factory=lambda: random.Random(0))  # noqa: S311 - trials, no secrets
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, operation: str, fault: Fault | str, *, times: int = 1, after: int = 0) -> None:
+    def add(self, operation: str, fault: Fault | str, *, times: int = 1, after: int = 0, account: str = "") -> None:
         """Add a rule; a name stands for the fault of that name."""
+        chosen = NAMED[fault] if isinstance(fault, str) else fault
         with self._lock:
-            self.rules.append(Rule(operation, NAMED[fault] if isinstance(fault, str) else fault, times, after))
+            self.rules.append(Rule(operation, chosen, times, after, account))
 
     def seed(self, seed: int, shares: Mapping[str, float]) -> None:
         """From now on each share of the calls fails so, by chance that the seed decides."""
@@ -128,7 +133,7 @@ class Faults:
         if named in NAMED:
             return NAMED[str(named)]
         with self._lock:
-            rule = next((rule for rule in self.rules if rule.takes(operation)), None)
+            rule = next((rule for rule in self.rules if rule.takes(operation, request.account)), None)
             return rule.fault if rule is not None else self._drawn()
 
     def _drawn(self) -> Fault | None:
@@ -138,6 +143,7 @@ class Faults:
         for name, share in self.shares.items():
             drawn -= share
             if drawn < 0:
+                self.drawn[name] += 1
                 return NAMED[name]
         return None
 

@@ -25,6 +25,7 @@ class Container:
     media: tuple[str, ...]
     created_at: datetime
     polls_left: int
+    lives: timedelta
     published: list[str] = field(default_factory=list)
 
 
@@ -65,9 +66,10 @@ class Instagram:
                 return meta_error(9007, 2207027)
             media = tuple(url for child in children for url in self._containers[child].media)
         kind = "carousel" if children else "reel" if "video_url" in fields else "image"
-        made, polls = self._world.new_id(), self._world.knobs.polls
+        made, knobs = self._world.new_id(), self._world.knobs_of(account)
         caption = str(fields.get("caption", ""))
-        self._containers[made] = Container(account, caption, kind, media, self._world.now(), polls)
+        lives = timedelta(seconds=knobs.container_lives.pop(0)) if knobs.container_lives else _DAY
+        self._containers[made] = Container(account, caption, kind, media, self._world.now(), knobs.polls, lives)
         return Response(body={"id": made})
 
     def _refusal(self, request: Request) -> Response | None:
@@ -89,20 +91,24 @@ class Instagram:
             return "EXPIRED"
         if container.published:
             return "PUBLISHED"
-        if self._world.now() - container.created_at > _DAY:
+        if self._world.now() - container.created_at > container.lives:
             return "EXPIRED"
         if container.polls_left > 0:
             return "IN_PROGRESS"
-        return "ERROR" if self._world.knobs.container_error else "FINISHED"
+        return "ERROR" if self._world.knobs_of(container.account).container_error else "FINISHED"
 
     def _status_or_media(self, name: str) -> Response:
         return self._poll(name) if name in self._containers else self._read(name)
 
     def _poll(self, name: str) -> Response:
         container = self._containers[name]
+        knobs = self._world.knobs_of(container.account)
+        if knobs.unreadable_looks > 0:
+            knobs.unreadable_looks -= 1
+            return meta_error(100, 33)
         status = self._status(container)
         container.polls_left = max(0, container.polls_left - 1)
-        told = self._world.knobs.container_error if status == "ERROR" else status
+        told = knobs.container_error if status == "ERROR" else status
         return Response(body={"status_code": status, "status": told, "id": name})
 
     def _publish(self, account: str, request: Request) -> Response:
@@ -112,7 +118,7 @@ class Instagram:
             return meta_error(24, 2207008)
         if status in {"IN_PROGRESS", "ERROR"}:
             return meta_error(9007, 2207027)
-        if self._world.within("instagram", account, _DAY) >= self._world.knobs.instagram_daily:
+        if self._world.within("instagram", account, _DAY) >= self._world.knobs_of(account).instagram_daily:
             return meta_error(9, 2207042)
         # What the platform does with a second call for one container is not known: here it is the worst.
         made = self._world.publish("instagram", account, container.kind, container.caption, media=container.media)
@@ -140,5 +146,5 @@ class Instagram:
 
     def _quota(self, account: str) -> Response:
         used = self._world.within("instagram", account, _DAY)
-        config = {"quota_total": self._world.knobs.instagram_daily, "quota_duration": 86_400}
+        config = {"quota_total": self._world.knobs_of(account).instagram_daily, "quota_duration": 86_400}
         return Response(body={"data": [{"quota_usage": used, "config": config}]})

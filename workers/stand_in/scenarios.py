@@ -1,4 +1,4 @@
-"""What goes wrong with platforms in earnest, by name: `stand_in.play(name)` sets one up.
+"""What goes wrong with platforms in earnest, by name: `stand_in.play(name)` sets one up, for all accounts or for one.
 
 The set-up concerns whatever is published next. Some scenarios are about what is sent (a post that is refused, a token
 that is dead); those have nothing to set up but the stand-in's rules, and their `about` says what to send.
@@ -9,10 +9,24 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from penstock.workers.stand_in.exchange import Response
-from penstock.workers.stand_in.faults import NAMED, google_error, meta_error, replying
+from penstock.workers.stand_in.faults import NAMED, Fault, google_error, meta_error, replying
 from penstock.workers.stand_in.server import StandIn
 
-SetUp = Callable[[StandIn], None]
+
+class Stage:
+    """Where a scenario is set up: all accounts, or one."""
+
+    def __init__(self, stand_in: StandIn, account: str) -> None:
+        self.world = stand_in.world
+        self.knobs = stand_in.world.own_knobs(account)
+        self._faults, self._account = stand_in.faults, account
+
+    def add(self, operation: str, fault: Fault | str, *, times: int = 1, after: int = 0) -> None:
+        """Have calls of an operation fail."""
+        self._faults.add(operation, fault, times=times, after=after, account=self._account)
+
+
+SetUp = Callable[[Stage], None]
 _PAGE = Response(500, b"<html>upstream</html>", {"Content-Type": "text/html"})
 
 
@@ -25,81 +39,88 @@ class Scenario:
     set_up: SetUp
 
 
-def _nothing(_stand_in: StandIn) -> None:
+def _nothing(_stage: Stage) -> None:
     """The stand-in's own rules are enough."""
 
 
 def _polls(count: int) -> SetUp:
-    def set_up(stand_in: StandIn) -> None:
-        stand_in.world.knobs.polls = count
+    def set_up(stage: Stage) -> None:
+        stage.knobs.polls = count
 
     return set_up
 
 
 def _fault(operation: str, name: str, times: int = 1) -> SetUp:
-    return lambda stand_in: stand_in.faults.add(operation, name, times=times)
+    return lambda stage: stage.add(operation, name, times=times)
 
 
 def _reply(operation: str, response: Response, *, applied: bool = False, times: int = 1, after: int = 0) -> SetUp:
     fault = replying(response, applied=applied)
-    return lambda stand_in: stand_in.faults.add(operation, fault, times=times, after=after)
+    return lambda stage: stage.add(operation, fault, times=times, after=after)
 
 
 def _throttle(operation: str, code: int) -> SetUp:
-    def set_up(stand_in: StandIn) -> None:
+    def set_up(stage: Stage) -> None:
         usage = '{"1": [{"type": "pages", "call_count": 100, "estimated_time_to_regain_access": 19}]}'
         response = meta_error(code)
         with_header = Response(response.status, response.body, {"X-Business-Use-Case-Usage": usage})
-        stand_in.faults.add(operation, replying(with_header))
+        stage.add(operation, replying(with_header))
 
     return set_up
 
 
 def _cuts(*sizes: int, answered: bool = False, no_range: bool = False) -> SetUp:
-    def set_up(stand_in: StandIn) -> None:
-        knobs = stand_in.world.knobs
+    def set_up(stage: Stage) -> None:
+        knobs = stage.knobs
         knobs.cuts, knobs.cut_answers, knobs.no_range = list(sizes), answered, no_range
 
     return set_up
 
 
 def _container_error(told: str) -> SetUp:
-    def set_up(stand_in: StandIn) -> None:
-        stand_in.world.knobs.container_error = told
+    def set_up(stage: Stage) -> None:
+        stage.knobs.container_error = told
 
     return set_up
 
 
-def _full_day(stand_in: StandIn) -> None:
-    stand_in.world.knobs.instagram_daily = 0
+def _unreadable(stage: Stage) -> None:
+    stage.knobs.unreadable_looks = 5
+
+
+def _short_life(stage: Stage) -> None:
+    stage.knobs.container_lives = [0.0]
+
+
+def _full_day(stage: Stage) -> None:
+    stage.knobs.instagram_daily = 0
 
 
 def _refusing(code: int, subcode: int) -> SetUp:
-    def set_up(stand_in: StandIn) -> None:
-        stand_in.world.knobs.refuse_duplicates, stand_in.world.knobs.duplicate_error = True, (code, subcode)
+    def set_up(stage: Stage) -> None:
+        stage.knobs.refuse_duplicates, stage.knobs.duplicate_error = True, (code, subcode)
 
     return set_up
 
 
 def _both(*parts: SetUp) -> SetUp:
-    def set_up(stand_in: StandIn) -> None:
+    def set_up(stage: Stage) -> None:
         for part in parts:
-            part(stand_in)
+            part(stage)
 
     return set_up
 
 
 def _sessions_forgotten(operation: str) -> SetUp:
-    def set_up(stand_in: StandIn) -> None:
+    def set_up(stage: Stage) -> None:
         # Whoever asks the session after this piece finds none.
-        stand_in.faults.add(operation, NAMED["reset_after"])
-        stand_in.faults.add("youtube.status", replying(google_error(404, "notFound")), times=3, after=1)
+        stage.add(operation, NAMED["reset_after"])
+        stage.add("youtube.status", replying(google_error(404, "notFound")), times=3, after=1)
 
     return set_up
 
 
 _AWAY = Response(503, b"", {"Retry-After": "1"})
-_UNREADABLE = meta_error(100, 33)
 
 SCENARIOS: Mapping[str, Scenario] = {
     "container-takes-a-while": Scenario(1, "two looks find the container unfinished", _polls(2)),
@@ -115,10 +136,8 @@ SCENARIOS: Mapping[str, Scenario] = {
     "published-but-spam": Scenario(
         3, "published, and answered 4/2207051", _reply("instagram.publish", meta_error(4, 2207051), applied=True)
     ),
-    "container-unreadable": Scenario(
-        4, "the container can't be read for a while", _reply("instagram.poll", _UNREADABLE, times=5)
-    ),
-    "container-expired": Scenario(5, "let 24 h pass before publishing", _nothing),
+    "container-unreadable": Scenario(4, "the container can't be read for a while", _unreadable),
+    "container-expired": Scenario(5, "the first container is void when it is looked at", _short_life),
     "container-error": Scenario(
         6, "the container ends in an error", _container_error("Error: Media upload has failed with error code 2207026")
     ),
@@ -171,5 +190,5 @@ SCENARIOS: Mapping[str, Scenario] = {
         _fault("*.publish", "truncated_after"), _fault("facebook.feed", "truncated_after"))),
     "answers-unknown-code": Scenario(25, "published, and a code that nobody knows", _both(
         _fault("*.publish", "unknown_code_after"), _fault("facebook.feed", "unknown_code_after"))),
-    "an-hour-passes": Scenario(24, "the key is forgotten", lambda stand_in: stand_in.world.advance(timedelta(hours=1))),
+    "an-hour-passes": Scenario(24, "the key is forgotten", lambda stage: stage.world.advance(timedelta(hours=1))),
 }  # fmt: skip

@@ -1,7 +1,7 @@
 """The server of the stand-in: `with StandIn() as platforms:`; `python -m penstock.workers.stand_in` for a person.
 
-`/__ctl` is for whoever runs a trial: GET `publications`, `doubles`; POST `faults`, `seed`, `advance`, `clear`,
-`scenario`.
+`/__ctl` is for whoever runs a trial: GET `publications`, `doubles`, `calls`, `drawn`; POST `faults`, `seed`, `advance`,
+`clear`, `scenario`, `knobs`.
 """
 
 import os
@@ -25,11 +25,25 @@ from penstock.workers.stand_in.world import World
 from penstock.workers.stand_in.youtube import YouTube
 
 Action = Callable[[], Response]
+HOST = "127.0.0.1"
 _RESET = struct.pack("ii", 1, 0)
 
 
 class _Room(Protocol):
     def route(self, request: Request, path: list[str]) -> tuple[str, Action]: ...
+
+
+def environment_at(url: str) -> dict[str, str]:
+    """The settings with which Penstock talks to a stand-in at that address."""
+    return {
+        "PENSTOCK_INSTAGRAM_URL": f"{url}/instagram",
+        "PENSTOCK_FACEBOOK_URL": f"{url}/facebook",
+        "PENSTOCK_FACEBOOK_UPLOAD_URL": f"{url}/rupload",
+        "PENSTOCK_YOUTUBE_URL": f"{url}/google",
+        "PENSTOCK_GOOGLE_TOKEN_URL": f"{url}/google/token",
+        "PENSTOCK_MASTODON_URL": f"{url}/mastodon",
+        "PENSTOCK_MEDIA_PRIVATE_HOSTS": HOST,
+    }
 
 
 class StandIn:
@@ -47,8 +61,8 @@ class StandIn:
         self._instagram, self._facebook = Instagram(self.world), Facebook(self.world)
         self._mastodon = Mastodon(self.world)
         self.stopping = threading.Event()
-        self._server = _Server(("127.0.0.1", port), self)
-        self.url = self.world.base = f"http://127.0.0.1:{self._server.server_port}"
+        self._server = _Server((HOST, port), self)
+        self.url = self.world.base = f"http://{HOST}:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="stand-in", daemon=True)
 
     def __enter__(self) -> Self:
@@ -65,15 +79,7 @@ class StandIn:
 
     def environment(self) -> dict[str, str]:
         """The settings with which Penstock talks to the stand-in."""
-        return {
-            "PENSTOCK_INSTAGRAM_URL": f"{self.url}/instagram",
-            "PENSTOCK_FACEBOOK_URL": f"{self.url}/facebook",
-            "PENSTOCK_FACEBOOK_UPLOAD_URL": f"{self.url}/rupload",
-            "PENSTOCK_YOUTUBE_URL": f"{self.url}/google",
-            "PENSTOCK_GOOGLE_TOKEN_URL": f"{self.url}/google/token",
-            "PENSTOCK_MASTODON_URL": f"{self.url}/mastodon",
-            "PENSTOCK_MEDIA_PRIVATE_HOSTS": "127.0.0.1",
-        }
+        return environment_at(self.url)
 
     def file(self, name: str, size: int = 1_000) -> str:
         """The address of a file of so many bytes."""
@@ -95,14 +101,21 @@ class StandIn:
         """What `/__ctl` was asked."""
         fields, asked = request.fields, request.path.rsplit("/", 1)[-1]
         if request.method == "GET":
-            listed = self.world.doubles() if asked == "doubles" else self.world.publications()
-            return Response(body={"items": [one.as_dict() for one in listed]})
+            return self._told(asked)
+        account = str(fields.get("account", ""))
         actions: dict[str, Callable[[], Any]] = {
-            "faults": lambda: self.faults.add(fields["operation"], fields["fault"], times=int(fields.get("times", 1))),
+            "faults": lambda: self.faults.add(
+                fields["operation"],
+                fields["fault"],
+                times=int(fields.get("times", 1)),
+                after=int(fields.get("after", 0)),
+                account=account,
+            ),
             "seed": lambda: self.faults.seed(int(fields["seed"]), fields["shares"]),
             "advance": lambda: self.world.advance(timedelta(seconds=float(fields["seconds"]))),
             "clear": self.faults.clear,
-            "scenario": lambda: self.play(str(fields["name"])),
+            "scenario": lambda: self.play(str(fields["name"]), account),
+            "knobs": lambda: self.world.turn(account, fields["knobs"]),
         }
         try:
             actions[asked]()
@@ -110,11 +123,17 @@ class StandIn:
             return Response(400, {"error": f"{type(error).__name__}: {error}"})
         return Response(204, b"")
 
-    def play(self, name: str) -> None:
-        """Set up a scenario by its name."""
-        from penstock.workers.stand_in.scenarios import SCENARIOS  # noqa: PLC0415 - scenarios are made of this class
+    def play(self, name: str, account: str = "") -> None:
+        """Set up a scenario by its name, for one account or, where none is named, for all."""
+        from penstock.workers.stand_in.scenarios import SCENARIOS, Stage  # noqa: PLC0415 - they are made of this class
 
-        SCENARIOS[name].set_up(self)
+        SCENARIOS[name].set_up(Stage(self, account))
+
+    def _told(self, asked: str) -> Response:
+        if asked in {"calls", "drawn"}:
+            return Response(body=self.world.all_calls() if asked == "calls" else dict(self.faults.drawn))
+        listed = self.world.doubles() if asked == "doubles" else self.world.publications()
+        return Response(body={"items": [one.as_dict() for one in listed]})
 
 
 class _Server(ThreadingHTTPServer):

@@ -3,7 +3,8 @@
 import itertools
 import threading
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -28,11 +29,13 @@ class Publication:
 
 @dataclass(slots=True)
 class Knobs:
-    """How the platforms behave; a scenario turns some of these.
+    """How the platforms behave; a scenario turns some of these, for all accounts or for one.
 
     Attributes:
         polls: looks at a container before it is finished.
         container_error: the text of `status` with which containers end; none if empty.
+        unreadable_looks: the next looks at containers are told that they can't be read.
+        container_lives: the next containers live so many seconds each, and all after them 24 h.
         instagram_daily, reels_daily, youtube_daily: publications in 24 h; sessions for YouTube.
         refuse_duplicates: whether a page refuses the text of its last post.
         duplicate_error: code and subcode with which it does.
@@ -48,6 +51,8 @@ class Knobs:
 
     polls: int = 2
     container_error: str = ""
+    unreadable_looks: int = 0
+    container_lives: list[float] = field(default_factory=list)
     instagram_daily: int = 50
     reels_daily: int = 30
     youtube_daily: int = 100
@@ -70,6 +75,7 @@ class World:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.knobs = Knobs()
+        self._own_knobs: dict[str, Knobs] = {}
         self.base = ""
         self._ahead = timedelta(0)
         self._ids = itertools.count(17_900_000_001)
@@ -77,6 +83,31 @@ class World:
         self._calls: Counter[str] = Counter()
         #: What each platform keeps for itself, by platform.
         self.things: dict[str, dict[str, Any]] = {}
+
+    def knobs_of(self, account: str) -> Knobs:
+        """How the platforms behave towards one account: as towards all, unless it has knobs of its own."""
+        return self._own_knobs.get(account, self.knobs)
+
+    def own_knobs(self, account: str) -> Knobs:
+        """The knobs of one account, to be turned; from now on those of all no longer concern it. Empty: of all."""
+        if not account:
+            return self.knobs
+        return self._own_knobs.setdefault(account, replace(self.knobs, cuts=[], container_lives=[]))
+
+    def turn(self, account: str, turned: Mapping[str, Any]) -> None:
+        """Turn knobs of one account, or of all; tokens are added to those that are known.
+
+        Raises:
+            ValueError: there is no knob of a name.
+        """
+        unknown = set(turned) - {knob.name for knob in fields(Knobs)}
+        if unknown:
+            raise ValueError(f"no knobs named {sorted(unknown)}")
+        with self.lock:
+            self.knobs.tokens |= turned.get("tokens", {})
+            knobs = self.own_knobs(account)
+            for name in set(turned) - {"tokens"}:
+                setattr(knobs, name, turned[name])
 
     def now(self) -> datetime:
         """The stand-in's own clock, ahead of the real one by what was advanced."""
@@ -131,6 +162,11 @@ class World:
         """How many calls of an operation came in."""
         with self.lock:
             return self._calls[operation]
+
+    def all_calls(self) -> dict[str, int]:
+        """How many calls came in, by operation."""
+        with self.lock:
+            return dict(self._calls)
 
     def keep(self, platform: str) -> dict[str, Any]:
         """The things of a platform, for it alone to know."""

@@ -97,23 +97,24 @@ class YouTube:
     def _store(self, session: Session, request: Request) -> Response:
         match = _RANGE.fullmatch(request.headers.get("content-range", ""))
         first = int(match[1]) if match else 0
-        cut = self._world.knobs.cuts.pop(0) if self._world.knobs.cuts else -1
+        knobs = self._world.knobs_of(session.channel)
+        cut = knobs.cuts.pop(0) if knobs.cuts else -1
         if first == session.stored:
             session.stored += len(request.body) if cut < 0 else min(cut, len(request.body))
         if session.stored >= session.size:
             session.video = self._make(session)
             return Response(201, session.video)
-        if cut >= 0 and not self._world.knobs.cut_answers:
+        if cut >= 0 and not knobs.cut_answers:
             return Response(BROKEN)
         return self._incomplete(session)
 
     def _incomplete(self, session: Session) -> Response:
-        told = session.stored > 0 and not self._world.knobs.no_range
+        told = session.stored > 0 and not self._world.knobs_of(session.channel).no_range
         return Response(308, b"", {"Range": f"bytes=0-{session.stored - 1}"} if told else {})
 
     def _make(self, session: Session) -> dict[str, Any]:
         snippet, status = session.resource["snippet"], dict(session.resource["status"])
-        status["privacyStatus"] = self._world.knobs.privacy or self._privacy(status)
+        status["privacyStatus"] = self._world.knobs_of(session.channel).privacy or self._privacy(status)
         status["uploadStatus"] = "uploaded"
         text = str(snippet.get("description", ""))
         made = self._world.publish("youtube", session.channel, "video", text, media=(str(snippet["title"]),))

@@ -1,5 +1,8 @@
 """The stand-in itself: its record, its faults by request, rule and seed, and what a trial asks of it over HTTP."""
 
+import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
@@ -10,7 +13,7 @@ import pytest
 from penstock.workers.platforms.catalogue import Platforms
 from penstock.workers.stand_in.exchange import read_request
 from penstock.workers.stand_in.faults import NAMED, Faults
-from penstock.workers.stand_in.server import StandIn
+from penstock.workers.stand_in.server import StandIn, environment_at
 from tests.workers.platforms.driver import open_platforms, walk
 
 SHARES = {"reset_after": 0.1, "reset_before": 0.1, "html_after": 0.1, "truncated_after": 0.1, "away": 0.1}
@@ -28,8 +31,8 @@ def platforms(stand_in: StandIn) -> Iterator[Platforms]:
         yield opened
 
 
-def post_status(stand_in: StandIn, text: str, **headers: str) -> httpx.Response:
-    headers["Authorization"] = "Bearer one.0"
+def post_status(stand_in: StandIn, text: str, token: str = "one.0", **headers: str) -> httpx.Response:
+    headers["Authorization"] = f"Bearer {token}"
     return httpx.post(f"{stand_in.url}/mastodon/api/v1/statuses", json={"status": text}, headers=headers)
 
 
@@ -118,3 +121,40 @@ def test_a_trial_is_steered_over_http(stand_in: StandIn) -> None:
     assert stand_in.world.knobs.instagram_daily == 0
     assert httpx.post(f"{control}/scenario", json={"name": "nonsense"}).status_code == 400
     assert [one["text"] for one in httpx.get(f"{control}/publications").json()["items"]] == ["a", "b"]
+
+
+def test_one_account_is_steered_apart_from_the_others(stand_in: StandIn) -> None:
+    control = f"{stand_in.url}/__ctl"
+    fault = {"operation": "mastodon.publish", "fault": "html_after", "account": "two", "after": 1}
+    assert httpx.post(f"{control}/faults", json=fault).status_code == 204
+    told = [post_status(stand_in, text, token).status_code for text in "ab" for token in ("one.0", "two.0")]
+    assert told == [200, 200, 200, 500]
+    assert httpx.post(f"{control}/scenario", json={"name": "day-is-full", "account": "two"}).status_code == 204
+    assert [stand_in.world.knobs_of(name).instagram_daily for name in ("one", "two")] == [50, 0]
+    turned = {"account": "two", "knobs": {"polls": 7, "tokens": {"two.0": "revoked"}}}
+    assert httpx.post(f"{control}/knobs", json=turned).status_code == 204
+    assert [stand_in.world.knobs_of(name).polls for name in ("one", "two")] == [2, 7]
+    assert [post_status(stand_in, "c", token).status_code for token in ("one.0", "two.0")] == [200, 401]
+    assert httpx.post(f"{control}/knobs", json={"knobs": {"nonsense": 1}}).status_code == 400
+    assert httpx.get(f"{control}/calls").json() == {"mastodon.publish": 6}
+
+
+def test_what_a_seed_chose_is_counted(stand_in: StandIn) -> None:
+    stand_in.faults.seed(1, {"html_after": 1.0})
+    post_status(stand_in, "a")
+    stand_in.faults.add("*", "away")
+    post_status(stand_in, "b")
+    assert httpx.get(f"{stand_in.url}/__ctl/drawn").json() == {"html_after": 1}
+
+
+def test_it_runs_as_a_process_that_says_what_to_set() -> None:
+    command = [sys.executable, "-m", "penstock.workers.stand_in"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline().strip() for _ in range(7)]
+        url = lines[0].removeprefix("PENSTOCK_INSTAGRAM_URL=").removesuffix("/instagram")
+        assert lines == [f"{name}={value}" for name, value in environment_at(url).items()]
+        assert httpx.get(f"{url}/__ctl/publications").json() == {"items": []}
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+        assert process.stdout.read() == ""

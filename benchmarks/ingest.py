@@ -138,6 +138,8 @@ def worker_processes(environment: dict[str, str], count: int) -> Iterator[None]:
                 with log.open("wb") as stream:
                     started.append(subprocess.Popen(command, env=environment, stderr=stream))
             while not all("the worker is ready" in log.read_text() for log in logs):
+                if any(process.poll() is not None for process in started):
+                    raise RuntimeError("a worker has ended:\n" + "".join(log.read_text()[-4_000:] for log in logs))
                 time.sleep(0.05)
             yield
         finally:

@@ -1,4 +1,4 @@
-"""Writes the generated pages: the configuration reference, the error codes, the JSON Schemas.
+"""Writes the generated pages: the configuration reference, the error codes, the JSON Schemas, the OpenAPI document.
 
 `python -m docs.generate` writes them; a test sees that they are as this writes them.
 """
@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from penstock.producers.settings import ProducerSettings, Settings
+from penstock.producers.gateway.description.routes import openapi
+from penstock.producers.gateway.settings import GatewaySettings
+from penstock.producers.settings import ApiKeySettings, ProducerSettings, Settings
 from penstock.schemas.errors import CATALOGUE
 from penstock.schemas.export import json_schemas
+from penstock.schemas.job import job_kinds
+from penstock.workers.backup.settings import BackupSettings
 from penstock.workers.settings import WorkerSettings
 from penstock.workers.telemetry.catalogue import metric_rows
 
@@ -19,10 +23,14 @@ FOLDER = Path(__file__).parent
 
 def pages() -> dict[Path, str]:
     """Each generated file with its text."""
+    # Whoever else declares kinds in this process documents them by himself.
+    foreign = {name for name, kind in job_kinds().items() if not kind.__module__.startswith("penstock.")}
     schemas = {
         FOLDER / "schemas" / f"{name}.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
         for name, schema in json_schemas().items()
+        if name not in foreign
     }
+    schemas[FOLDER / "contract" / "openapi.json"] = json.dumps(openapi(), indent=2, ensure_ascii=False) + "\n"
     own = {"configuration.md": _configuration(), "errors.md": _errors(), "metrics.md": _metrics()}
     return {FOLDER / name: text for name, text in own.items()} | schemas
 
@@ -41,16 +49,35 @@ value (a mounted secret); to set both is an error. All faults are told at once, 
 
 ## What workers and the `penstock` command read besides
 
-{_table(WorkerSettings, leave_out=ProducerSettings)}
+{_table(WorkerSettings, leave_out=(ProducerSettings,))}
+
+## What gateways and `penstock keys` read besides
+
+See [API keys](keys.md).
+
+{_table(ApiKeySettings)}
+
+## What gateways read besides
+
+See [the gateway](gateway.md). They read what producers do, too, the settings of API keys, and of a worker's the
+database, `PENSTOCK_MEDIA_PRIVATE_HOSTS`, and those of logs, metrics and Sentry.
+
+{_table(GatewaySettings, leave_out=(ProducerSettings, ApiKeySettings, WorkerSettings))}
+
+## What `penstock backup` reads besides
+
+See [backups](backup.md). It needs neither Redis nor the settings of workers.
+
+{_table(BackupSettings, leave_out=(WorkerSettings,))}
 
 `DATABASE_URL` and `REDIS_URL` may be left out where `penstock up` runs on the same `PENSTOCK_HOME`: the other
 commands find its servers by themselves.
 """
 
 
-def _table(settings: type[Settings], leave_out: type[Settings] | None = None) -> str:
-    known = set(leave_out.model_fields) if leave_out else set()
-    rows = [_row(field) for name, field in settings.model_fields.items() if name not in known]
+def _table(settings: type[Settings], leave_out: tuple[type[Settings], ...] = ()) -> str:
+    known = {field.alias for other in leave_out for field in other.model_fields.values()}
+    rows = [_row(field) for field in settings.model_fields.values() if field.alias not in known]
     return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])
 
 

@@ -23,7 +23,8 @@ def require_program(name: str, package: str) -> str:
 
 def _find(name: str) -> str | None:
     # Debian keeps servers where an ordinary user's PATH does not look.
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    folders = [os.environ.get("PATH", ""), "/usr/sbin", *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin")))]
+    return shutil.which(name, path=":".join(folders))
 
 
 def _install(name: str, package: str) -> None:

@@ -1,6 +1,7 @@
 """A Sentry for tests: takes envelopes as its SDK sends them, keeps what came, and fails as it is told."""
 
 import gzip
+import importlib
 import json
 import threading
 import time
@@ -54,7 +55,19 @@ class SentryServer:
         with self._lock:
             self.requests += 1
             if path == "/api/7/envelope/" and self.status == 200 and not self.hangs:
-                self.bodies.append(gzip.decompress(body) if encoding == "gzip" else body)
+                self.bodies.append(_decoded(body, encoding))
+
+
+def _decoded(body: bytes, encoding: str | None) -> bytes:
+    """The SDK compresses with what is installed."""
+    match encoding:
+        case "gzip":
+            return gzip.decompress(body)
+        case "br":
+            decoded: bytes = importlib.import_module("brotli").decompress(body)
+            return decoded
+        case _:
+            return body
 
 
 def parse_envelope(body: bytes) -> Iterator[tuple[dict[str, Any], Any]]:

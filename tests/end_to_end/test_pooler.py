@@ -2,12 +2,16 @@
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from penstock.schemas.post_content import PostContent
 from penstock.workers.demo import FORM_FILE, SUBMISSIONS_FILE
 from tests.pooler import pgbouncer
+from tests.recovery.posts_trial import PostsTrial
+from tests.recovery.stand_in_process import StandInProcess
 from tests.system import Database, Penstock, WorkerProcess, wait_for
 
 
@@ -45,3 +49,21 @@ def test_the_main_job_through_a_pooler(
         return bool(run.json["stored"] == 10_000)
 
     wait_for(stores_all, "the new version", seconds=20)
+
+
+def test_posts_through_a_pooler(pooler: str, environment: dict[str, str], database: Database) -> None:
+    pooled = environment | {"DATABASE_URL": pooler, "PENSTOCK_PREPARE_STATEMENTS": "off"}
+    with StandInProcess() as stand_in, PostsTrial(pooled, database, stand_in) as trial:
+        trial.start_workers(1)
+        trial.start_schedulers(1)
+        accounts = [trial.add_account(platform, platform) for platform in ("mastodon", "facebook")]
+        due_at = datetime.now(UTC) + timedelta(seconds=3)
+        asked = [
+            (account, PostContent(text=f"{number} of {account.name}"), due_at)
+            for account in accounts
+            for number in range(10)
+        ]
+        trial.wait_until_stored(trial.schedule(asked))
+        trial.wait_until_ended(60)
+        ends = trial.assert_sound(len(asked))
+    assert all(end.published for end in ends.values())

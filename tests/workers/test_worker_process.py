@@ -101,7 +101,7 @@ def test_a_worker_that_gives_back_what_it_has_started_says_so_and_another_one_do
     assert other.stop() == 0
 
 
-@pytest.mark.parametrize("queues", ["submission", "submissions,nowhere", "posts"])
+@pytest.mark.parametrize("queues", ["submission", "submissions,nowhere"])
 def test_a_queue_that_no_kind_goes_to_is_a_fault_of_the_settings(penstock: Penstock, queues: str) -> None:
     run = penstock("worker", env={"PENSTOCK_QUEUES": queues})
     assert run.code == 1

@@ -233,6 +233,15 @@ def test_nothing_to_enqueue_is_nothing(bench: Bench) -> None:
     assert bench.client.exists(untouched.keys.key("meta")) == 0
 
 
+def test_beyond_a_hundred_kinds_they_count_together(bench: Bench) -> None:
+    bench.offer(*(job(kind=f"kind-{number}") for number in range(98)))
+    for kind in ("kind-98", "kind-99", "kind-100", "kind-101", "kind-98", "kind-100"):
+        bench.offer(job(kind=kind), job(kind=kind))
+    told = {name.decode(): int(count) for name, count in bench.client.hgetall(bench.keys.key("enqueued")).items()}
+    assert len(told) == 101
+    assert (told["kind-98"], told["kind-99"], told[""]) == (4, 2, 6)
+
+
 def test_a_worker_that_sleeps_is_woken_once(bench: Bench) -> None:
     bench.put(3)
     bench.put(3)

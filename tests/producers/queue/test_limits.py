@@ -222,6 +222,14 @@ def test_an_earlier_release_on_the_same_queue_makes_no_lasting_difference(bench:
     assert read_counted(bench.client, bench.keys)["jobs"] == 1
 
 
+def test_what_was_counted_before_counting_began_anew_is_not_taken_off(bench: Bench) -> None:
+    forget_counting(bench, *bench.put(3)[:2])
+    work_off(bench, 2)
+    bench.within(tenant_jobs=9).enqueue(QUEUE, [job(message=b"x")])
+    work_off(bench, 1)
+    assert read_counted(bench.client, bench.keys) == {"jobs": 1, "bytes": 1, "jobs:acme": 1, "bytes:acme": 1}
+
+
 def test_counting_is_true_again_once_an_earlier_releases_jobs_are_gone(bench: Bench) -> None:
     bench.put(4, "loud")
     uncounted = bench.put(4, "calm")

@@ -1,7 +1,7 @@
 """The span of an enqueue, which its jobs' messages name as what they were enqueued for."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 
 from penstock.producers.spans import Parent, is_tracing, start_span
@@ -12,12 +12,14 @@ from penstock.schemas.job import EncodedPayload
 SYSTEM = "penstock"
 
 
-@contextmanager
-def enqueueing(payloads: Sequence[EncodedPayload], cause: Cause) -> Iterator[Cause]:
+def enqueueing(payloads: Sequence[EncodedPayload], cause: Cause) -> AbstractContextManager[Cause]:
     """Trace what is done within the block as enqueueing these jobs; gives the cause that their messages are to name."""
-    if not is_tracing() or not payloads:
-        yield cause
-        return
+    # Without traces it should cost next to nothing, and a generator's frame is not that.
+    return _traced(payloads, cause) if payloads and is_tracing() else nullcontext(cause)
+
+
+@contextmanager
+def _traced(payloads: Sequence[EncodedPayload], cause: Cause) -> Iterator[Cause]:
     queues = {str(payload.queue) for payload in payloads}
     attributes: dict[str, str | int] = {
         "messaging.system": SYSTEM,

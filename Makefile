@@ -4,6 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# What is run once at full size, beside the faults.
+LONG := tests/producers/gateway/test_generated_requests.py tests/deploy/test_composed.py tests/end_to_end/test_after_restore.py \
+  tests/end_to_end/test_backup.py tests/end_to_end/test_backup_faults.py tests/end_to_end/test_debian_servers.py \
+  tests/end_to_end/test_examples.py tests/end_to_end/test_point_in_time.py tests/end_to_end/test_roles.py tests/end_to_end/test_tls.py
+
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-faults lint format docs bench clean
 
@@ -29,7 +34,7 @@ test: setup lint ## Check the style, the types and the layers, and run all tests
 
 test-faults: setup ## Run the tests that inject faults at full size, three times; takes about 40 minutes
 	for run in 1 2 3; do PENSTOCK_TEST_FULL=1 $(BIN)/python -m pytest -rA -n 2 --dist loadfile tests/recovery tests/end_to_end/test_outbox.py tests/deploy/monitoring/test_live.py || exit 1; done
-	PENSTOCK_TEST_FULL=1 $(BIN)/python -m pytest -rA tests/producers/gateway/test_generated_requests.py
+	PENSTOCK_TEST_FULL=1 $(BIN)/python -m pytest -rA -n 2 --dist loadfile $(LONG)
 
 lint: setup ## Check the style, the types and the layers
 	$(BIN)/ruff format --check .

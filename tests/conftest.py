@@ -4,6 +4,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
@@ -15,7 +16,31 @@ from tests.servers import ADMIN_URL, REDIS_URL, TestServers
 
 pytest_plugins = ["tests.system"]
 
+HERE = Path(__file__).parent
+
 _SERVERS = pytest.StashKey[TestServers]()
+
+#: Modules that start whole systems on servers of their own, minutes in all. They run at full size (`make test-faults`),
+#: and where they are named.
+LONG = frozenset(
+    {
+        "deploy/monitoring/test_live.py",
+        "deploy/test_composed.py",
+        "end_to_end/test_after_restore.py",
+        "end_to_end/test_backup_faults.py",
+        "end_to_end/test_debian_servers.py",
+        "end_to_end/test_point_in_time.py",
+        "end_to_end/test_roles.py",
+        "end_to_end/test_tls.py",
+    }
+)
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave the long modules to those who ask for them."""
+    if os.environ.get("PENSTOCK_TEST_FULL") or not collection_path.is_relative_to(HERE):
+        return None
+    return True if collection_path.relative_to(HERE).as_posix() in LONG else None
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -77,6 +77,20 @@ class Collector:
         wait_for(lambda: len(self.named(name)) >= count, f"{count} span(s) {name!r}; there are {self.names()}")
         return self.named(name)
 
+    def whole(self, trace_id: str, *names: str, outside: str = "") -> list[Seen]:
+        """A trace once each of the names and every span's parent have come, from processes that export in their time.
+
+        `outside` is the span of a caller who exports nothing here.
+        """
+
+        def complete() -> bool:
+            trace = self.trace(trace_id)
+            known = {"", outside, *(span.span_id for span in trace)}
+            return {*names} <= {span.name for span in trace} and all(span.parent in known for span in trace)
+
+        wait_for(complete, f"the whole of the trace {trace_id} with {names}; there are {self.names()}")
+        return self.trace(trace_id)
+
     def names(self) -> list[str]:
         """Of all spans that came."""
         with self._lock:

@@ -32,12 +32,7 @@ def trace(traced_gateway: Gateway, traced_worker: WorkerProcess, collector: Coll
     collector.wait_for(COPY)
     answer = traced_gateway.submit(SECRET, SECRET, key="one", headers={"traceparent": TRACEPARENT})
     assert answer.status_code == 202, answer.text
-    wait_for(lambda: {COPY, "COMMIT", "process submissions", ROUTE} <= names(collector), "the whole trace")
-    return collector.trace(TRACE_ID)
-
-
-def names(collector: Collector) -> set[str]:
-    return {span.name for span in collector.trace(TRACE_ID)}
+    return collector.whole(TRACE_ID, COPY, "COMMIT", "process submissions", ROUTE, outside=CALLER)
 
 
 def test_a_request_is_one_trace_down_to_the_copy(trace: list[Seen]) -> None:
@@ -115,7 +110,7 @@ def test_a_request_without_a_trace_begins_one(
 ) -> None:
     (job_id,) = [one["job_id"] for one in traced_gateway.submit("x", key="untraced").json()["batches"]]
     (found,) = of_job(collector, "process submissions", job_id)
-    (root,) = [span for span in collector.trace(found.trace_id) if not span.parent]
+    (root,) = [span for span in collector.whole(found.trace_id, ROUTE) if not span.parent]
     assert root.name == ROUTE
 
 
@@ -144,9 +139,10 @@ def test_a_file_that_is_submitted_is_one_trace(
     (root,) = collector.wait_for("penstock submit")
     assert (root.parent, root.service) == ("", "penstock-submit")
     wait_for(lambda: counted(collector, root, COPY) == 3, "three batches' rows in the trace")
+    for name in ("enqueue submissions", "process submissions"):
+        wait_for(lambda name=name: counted(collector, root, name) == 3, f"three spans {name!r}")
     spans = collector.trace(root.trace_id)
     assert [span.parent for span in spans if span.name == "enqueue submissions"] == [root.span_id] * 3
-    assert counted(collector, root, "process submissions") == 3
     assert SECRET not in texts_of(spans)
 
 

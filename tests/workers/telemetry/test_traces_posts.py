@@ -28,7 +28,7 @@ def test_a_publication_links_to_who_scheduled_it_and_has_the_platforms_calls(
     publish = collector.wait_for("process publishing")[0]
     assert intake.place in publish.links
     assert publish.trace_id != trace_id
-    trace = collector.trace(publish.trace_id)
+    trace = collector.whole(publish.trace_id, "enqueue publishing", "POST /api/v1/statuses")
     (enqueue,) = [span for span in trace if not span.parent]
     assert (enqueue.name, enqueue.service, publish.parent) == (
         "enqueue publishing", "penstock-scheduler", enqueue.span_id

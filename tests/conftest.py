@@ -36,6 +36,36 @@ LONG = frozenset(
 )
 
 
+#: Modules that take longest, begun first: none of them must be left when the other processors have nothing more to do.
+#: (`--no-loadscope-reorder` in pyproject.toml, or those with the most tests would be, however quick they are.)
+FIRST = (
+    "browser/test_every_page.py",
+    "end_to_end/test_demo_posts.py",
+    "recovery/test_postgresql_away.py",
+    "recovery/test_archive_killed.py",
+    "end_to_end/test_examples.py",
+    "end_to_end/test_http_surface.py",
+    "recovery/test_posts_trial.py",
+    "end_to_end/test_http_hostile.py",
+    "recovery/test_sentinel.py",
+    "recovery/test_fairness.py",
+    "end_to_end/test_no_leaks.py",
+    "recovery/test_poison.py",
+    "end_to_end/test_walkthrough.py",
+    "recovery/test_posts_scenarios.py",
+    "end_to_end/test_up_accounts.py",
+    "end_to_end/test_prometheus.py",
+    "recovery/test_posts_tokens.py",
+    "recovery/test_all_at_once.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest modules first; the same in each of xdist's processes."""
+    places = {HERE / name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """Leave the long modules to those who ask for them."""
     if os.environ.get("PENSTOCK_TEST_FULL") or not collection_path.is_relative_to(HERE):

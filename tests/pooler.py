@@ -3,7 +3,6 @@
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +13,8 @@ from urllib.parse import urlsplit
 import psycopg
 
 from tests.debian import require_program
-from tests.system import Database, wait_for
+from tests.recovery.servers import free_port
+from tests.system import PATIENCE_SECONDS, Database, wait_for
 
 CONFIGURATION = """\
 [databases]
@@ -36,9 +36,7 @@ def pgbouncer(database: Database, *, pool_size: int = 3, settings: str = "") -> 
     program = require_program("pgbouncer", "pgbouncer")
     # Not below pytest's folder, which is for its owner alone.
     folder, parts = Path(tempfile.mkdtemp(prefix="penstock-pooler-")), urlsplit(database.url)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     (folder / "users").write_text(f'"{parts.username}" "{parts.password}"\n')
     (folder / "pgbouncer.ini").write_text(
         CONFIGURATION.format(
@@ -60,7 +58,7 @@ def pgbouncer(database: Database, *, pool_size: int = 3, settings: str = "") -> 
         yield url
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(PATIENCE_SECONDS)
         shutil.rmtree(folder)
 
 

@@ -23,11 +23,12 @@ from psycopg import sql
 from penstock.migrations.runner import Migrator
 from penstock.workers.embedded.app_roles import grant_app_roles
 from penstock.workers.settings import WorkerSettings
+from tests import forked
 from tests.servers import ADMIN_URL
 
 BIN = Path(sys.executable).parent
 #: A worker that has done nothing by then does not work.
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 
 _TEMPLATE = "penstock_template"
 _APP_PASSWORD = "PENSTOCK_TEST_APP_PASSWORD"
@@ -145,14 +146,7 @@ def penstock(environment: dict[str, str]) -> Penstock:
 
     def run(*arguments: str | Path, env: dict[str, str | None] | None = None, stdin: bytes | None = None) -> Run:
         merged = {name: value for name, value in {**environment, **(env or {})}.items() if value is not None}
-        done = subprocess.run(
-            [BIN / "penstock", *map(str, arguments)],
-            check=False,
-            env=merged,
-            input=stdin,
-            capture_output=True,
-            timeout=120,
-        )
+        done = forked.run(arguments, merged, stdin)
         return Run(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     return run
@@ -164,7 +158,18 @@ class WorkerProcess:
 
     process: "subprocess.Popen[bytes]"
     ready: threading.Event = field(default_factory=threading.Event)
-    lines: list[str] = field(default_factory=list)
+    reader: threading.Thread = field(init=False)
+    _lines: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.reader = threading.Thread(target=self._read, daemon=True)
+
+    @property
+    def lines(self) -> list[str]:
+        """What it has said; all of it where it has ended."""
+        if self.reader.is_alive() and self.reader is not threading.current_thread() and self.process.poll() is not None:
+            self.reader.join(PATIENCE_SECONDS)
+        return self._lines
 
     def wait_until_ready(self) -> "WorkerProcess":
         ends_at = time.monotonic() + PATIENCE_SECONDS
@@ -188,7 +193,7 @@ class WorkerProcess:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             text = line.decode(errors="replace").rstrip()
-            self.lines.append(text)
+            self._lines.append(text)
             if "the worker is ready" in text:
                 self.ready.set()
 
@@ -199,9 +204,9 @@ def start_worker(environment: dict[str, str]) -> Iterator[Callable[..., WorkerPr
     started: list[WorkerProcess] = []
 
     def start(**env: str) -> WorkerProcess:
-        process = subprocess.Popen([BIN / "penstock", "worker"], env=environment | env, stderr=subprocess.PIPE)
+        process = forked.start(["worker"], environment | env, stderr=subprocess.PIPE)
         worker = WorkerProcess(process)
-        threading.Thread(target=worker._read, daemon=True).start()
+        worker.reader.start()
         started.append(worker)
         return worker
 

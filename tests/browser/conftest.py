@@ -13,8 +13,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from penstock.producers import Producer, Submission, WriteSubmissionBatch
 from penstock.schemas.limits import Limits
-from penstock.workers.embedded.ports import find_free
 from tests.debian import require_program
+from tests.recovery.servers import free_port
 from tests.system import BIN, Penstock, WorkerProcess, wait_for
 
 #: Screenshots of each page are left here.
@@ -49,7 +49,7 @@ def sidecar(
     (folder / "form.json").write_text(json.dumps(FORM))
     assert penstock("forms", "apply", folder / "form.json", "--id", "wildlife").code == 0
     start_worker().wait_until_ready()
-    listen = f"127.0.0.1:{find_free()}"
+    listen = f"127.0.0.1:{free_port()}"
     variables = environment | {"PENSTOCK_SIDECAR_LISTEN": listen}
     with (folder / "system.log").open("wb") as log:
         started = [subprocess.Popen([BIN / "penstock", name], env=variables, stderr=log) for name in PROCESSES]

@@ -17,6 +17,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+# It names the class of instants to a decoder, which takes no other; it asks no clock.
+import penstock.workers.broker.opening  # noqa: F401  before the clock is made wrong
+
 FAULT, CLOCK, WITHOUT = "PENSTOCK_TEST_FAULT", "PENSTOCK_TEST_CLOCK", "PENSTOCK_TEST_WITHOUT"
 
 

@@ -27,10 +27,11 @@ from penstock.workers.accounts.secret import Secret
 from penstock.workers.accounts.store import GivenTokens, add_account, reauthorise
 from penstock.workers.accounts.token_keys import TokenKeys, Tokens
 from penstock.workers.stand_in.server import environment_at
+from tests import forked
 from tests.recovery.posts_record import LETTERED, PostEnd, read_ends
 from tests.recovery.stand_in_process import StandInProcess
 from tests.recovery.trial import TrialWorker
-from tests.system import BIN, PATIENCE_SECONDS, Database, Run, wait_for
+from tests.system import PATIENCE_SECONDS, Database, Run, wait_for
 
 TENANT = "acme"
 #: What makes a trial short: dead workers are noticed soon, silent platforms given up early, circuits try again soon.
@@ -196,9 +197,7 @@ class PostsTrial:
 
     def run(self, *arguments: str) -> Run:
         """Run a command as an operator does."""
-        done = subprocess.run(
-            [str(BIN / "penstock"), *arguments], check=False, env=self.environment, capture_output=True, timeout=120
-        )
+        done = forked.run(arguments, self.environment)
         return Run(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def job_of(self, post_id: uuid.UUID) -> JobView:
@@ -287,7 +286,7 @@ class PostsTrial:
 
         try:
             # A job may just be on its way from the queue to the archive.
-            wait_for(clean, "a clean reconcile", 30)
+            wait_for(clean, "a clean reconcile")
         except AssertionError:
             raise AssertionError(found[-1].out + found[-1].err) from None
 
@@ -300,7 +299,7 @@ class PostsTrial:
 
     def _spawn(self, command: str, env: dict[str, object]) -> "subprocess.Popen[bytes]":
         told = {name: str(value) for name, value in env.items()}
-        return subprocess.Popen([str(BIN / "penstock"), command], env=self.environment | told, stderr=subprocess.PIPE)
+        return forked.start([command], self.environment | told, stderr=subprocess.PIPE)
 
     def _started(self, process: TrialWorker) -> TrialWorker:
         process.reader.start()

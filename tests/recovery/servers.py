@@ -9,6 +9,7 @@ import random
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -59,12 +60,24 @@ class Seeded(random.Random):
 
 
 def free_port() -> int:
-    """A port that no client is given by chance, free a moment ago."""
+    """A free port that no client is given by chance, and that no other test process is told while this one lives."""
     for _ in range(1_000):
         port = secrets.choice(_PORTS)
-        if ports.is_free(port):
+        if ports.is_free(port) and _reserve(port):
             return port
     raise AssertionError("no free port")
+
+
+def _reserve(port: int) -> bool:
+    """Hold the UDP port of the same number, which none of our servers uses, as a sign that the kernel takes away."""
+    sign = socket.socket(type=socket.SOCK_DGRAM)
+    try:
+        sign.bind((ports.LOOPBACK, port))
+    except OSError:
+        sign.close()
+        return False
+    sign.detach()  # stays open until this process ends
+    return True
 
 
 class ValkeyProcess:

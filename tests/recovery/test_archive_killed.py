@@ -12,8 +12,9 @@ from uuid import UUID
 import pytest
 
 from penstock.workers.broker.leases import Leases, Settlement, Verb, new_boot_id
+from tests import forked
 from tests.recovery.trial import QUEUE, Trial
-from tests.system import BIN, wait_for
+from tests.system import wait_for
 
 POINTS = [
     pytest.param("after-read:2", id="after the letters were read"),
@@ -23,7 +24,7 @@ POINTS = [
     pytest.param("after-letting-go:2", id="after Redis let go"),
 ]
 LETTERS = 35
-PATIENCE = 30.0
+PATIENCE = 120.0
 ROOT = Path(__file__).parents[2]
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
@@ -37,9 +38,11 @@ def start(trial: Trial) -> Iterator[Start]:
     def run(**env: str) -> "subprocess.Popen[bytes]":
         faulty = [sys.executable, "-m", "tests.recovery.faulty_archive"]
         path = os.pathsep.join([trial.environment["PYTHONPATH"], str(ROOT)])
-        command = faulty if env else [str(BIN / "penstock"), "scheduler"]
-        environment = trial.environment | env | {"PYTHONPATH": path}
-        started.append(subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.DEVNULL))
+        if env:
+            environment = trial.environment | env | {"PYTHONPATH": path}
+            started.append(subprocess.Popen(faulty, env=environment, cwd=ROOT, stderr=subprocess.DEVNULL))
+        else:
+            started.append(forked.start(["scheduler"], trial.environment, stderr=subprocess.DEVNULL))
         return started[-1]
 
     yield run

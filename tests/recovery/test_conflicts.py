@@ -80,7 +80,7 @@ def test_deadlocks_leave_exact_sums_and_no_dead_letter(contended: Trial) -> None
     contended.wait_until_over(120)
     seconds = measured(started)
     # A session tells of what it counted when it has been idle for 10 s.
-    wait_for(lambda: deadlocks(contended) - before >= CONFLICTS, "PostgreSQL to have counted the deadlocks", 20)
+    wait_for(lambda: deadlocks(contended) - before >= CONFLICTS, "PostgreSQL to have counted the deadlocks")
     met = deadlocks(contended) - before
     print(
         f"{met} deadlocks among {len(jobs)} jobs in {seconds} s: {contended.counts().dead} dead,"

@@ -65,14 +65,18 @@ class Flood:
         wait_for(lambda: len(trial.starts()) > 2 * THREADS, "the worker to be busy")
         return cls(trial, [one.job_id for one in jobs])
 
-    def job_times_until_start(self, new: NewJob, patience: float) -> float:
-        """Enqueue a job; returns how long it waited for its start, in times of a job of the flood."""
-        offered_at = time.monotonic()
+    def job_times_until_start(self, new: NewJob) -> float:
+        """Enqueue a job; returns how long it waited for its start, in times of a job of the flood.
+
+        Told by what began meanwhile, since each thread begins one in a job time: so a machine that is busy with other
+        things is no wait.
+        """
         self.trial.offer([new])
-        wait_for(lambda: self.start_of(new) is not None, "the single job to start", patience)
+        offered_at = time.monotonic()
+        wait_for(lambda: self.start_of(new) is not None, "the single job to start")
         started_at = self.start_of(new)
         assert started_at is not None
-        return (started_at - offered_at) / JOB.total_seconds()
+        return sum(offered_at < start.at < started_at for start in self.trial.starts()) / THREADS
 
     def start_of(self, new: NewJob) -> float | None:
         return next((start.at for start in self.trial.starts() if start.job_id == new.job_id), None)
@@ -87,7 +91,7 @@ def waits(flood: Flood, name: str, tenant: str, *, urgent: bool) -> list[float]:
     found = []
     for number in range(PROBES):
         new = replace(job(flood.trial, f"{name}-{number}", tenant), urgent=urgent)
-        found.append(flood.job_times_until_start(new, BOUND * JOB.total_seconds() + 20))
+        found.append(flood.job_times_until_start(new))
         # Not always at the same moment of the jobs that run.
         time.sleep(JOB.total_seconds() * (1 + number / PROBES))
     print(f"{name}: {PROBES} single jobs beside {FLOOD:,} waited {', '.join(f'{one:.2f}' for one in found)} job times")
@@ -105,7 +109,7 @@ def test_under_one_tenants_name_it_waits_for_all(trial: Trial) -> None:
     flood = Flood.of(trial, CONTROL)
     new = job(trial, "last", FLOODING)
     left = CONTROL - len(trial.starts())
-    waited = flood.job_times_until_start(new, 60)
+    waited = flood.job_times_until_start(new)
     print(f"behind {left} jobs of its own tenant it waited {waited:.1f} job times")
     assert waited > left / THREADS - 1
     assert len(trial.starts_of(flood.ids)) == CONTROL, "all others went first"
@@ -204,8 +208,10 @@ class Batches:
     def _has_run(self, some: list[UUID], least: int) -> bool:
         return len(self.ran().keys() & set(some)) >= least
 
-    def beside_a_flood(self, tenant: str) -> tuple[list[Ran], list[int]]:
-        """Single batches of a tenant that come during a flood; and how many of the flood were left at the start."""
+    def beside_a_flood(self, tenant: str) -> tuple[list[Ran], list[int], list[int]]:
+        """Single batches of a tenant that come during a flood; how many of the flood began while each of them waited,
+        and how many were left at its start.
+        """
         single = [list(islice(self.payloads, 1)) for _ in range(BATCH_PROBES)]
         _, flood = self.offer(FLOODING, list(islice(self.payloads, BATCHES)))
         offered = []
@@ -213,11 +219,12 @@ class Batches:
             # Early in the flood, and at no fixed moment of what runs.
             wait_for(partial(self._has_run, flood, 8 * (number + 1)), "the flood to go on")
             at, (one,) = self.offer(tenant, payload)
-            offered.append((at, one))
-        wait_for(lambda: self.ran().keys() >= {*flood, *(one for _, one in offered)}, "all to be done")
+            offered.append((at, time.time(), one))
+        wait_for(lambda: self.ran().keys() >= {*flood, *(one for _, _, one in offered)}, "all to be done")
         ran = self.ran()
-        found = [Ran(at, *ran[one]) for at, one in offered]
-        return found, [sum(ran[one][0] > single.began for one in flood) for single in found]
+        found = [Ran(at, *ran[one]) for at, _, one in offered]
+        before = [sum(sent < ran[other][0] < ran[one][0] for other in flood) for _, sent, one in offered]
+        return found, before, [sum(ran[one][0] > single.began for one in flood) for single in found]
 
 
 @pytest.fixture
@@ -226,11 +233,13 @@ def batches(trial: Trial) -> Iterator[Batches]:
         yield made
 
 
-def waits_of_batches(batches: Batches, tenant: str) -> tuple[list[float], list[int]]:
-    """What single batches beside a flood waited, in times of one that is alone; and what of the flood they passed."""
+def waits_of_batches(batches: Batches, tenant: str) -> tuple[list[float], list[int], list[int]]:
+    """What single batches beside a flood waited, in times of one that is alone, and in batches of the flood that began
+    meanwhile; and what of the flood they passed.
+    """
     batches.run_one(OTHER)
     alone = [batches.run_one(OTHER) for _ in range(BATCH_PROBES)]
-    found, passed = batches.beside_a_flood(tenant)
+    found, before, passed = batches.beside_a_flood(tenant)
     alone += [batches.run_one(OTHER) for _ in range(BATCH_PROBES)]
     batch_time = median(one.done - one.enqueued for one in alone)
     started = [(one.began - one.enqueued) / batch_time for one in found]
@@ -238,9 +247,9 @@ def waits_of_batches(batches: Batches, tenant: str) -> tuple[list[float], list[i
     print(
         f"a batch alone takes {batch_time * 1000:.0f} ms; beside {BATCHES} batches, waits in batch times:"
         f" {', '.join(f'{one:.2f}' for one in started)} (until done {', '.join(f'{one:.2f}' for one in ended)});"
-        f" passed {passed}"
+        f" behind {before}, passed {passed}"
     )
-    return started, passed
+    return started, before, passed
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
@@ -249,21 +258,26 @@ def test_a_flood_of_batches_delays_another_tenants_by_less_than_three_batch_time
 ) -> None:
     batches.trial.start(PENSTOCK_WORKER_THREADS=threads)
     waits: list[float] = []
+    begun: list[int] = []
     left: list[int] = []
     for _ in range(TRIALS):
-        waited, passed = waits_of_batches(batches, OTHER)
+        waited, before, passed = waits_of_batches(batches, OTHER)
         waits += waited
+        begun += before
         left += passed
-    assert median(waits) < BOUND
-    # A batch takes some 15 ms: others who use this machine can be what one of them waits for.
-    assert sum(waited >= BOUND for waited in waits) <= (len(waits) / 5 if full() else len(waits) / 2)
+    # Each thread begins a batch in a batch time.
+    assert max(begun) <= BOUND * threads
     assert min(left) > BATCHES // 3, "the flood was over"
+    # A batch takes some 15 ms: others who use this machine can be what one of them waits for.
+    if full():
+        assert median(waits) < BOUND
+        assert sum(waited >= BOUND for waited in waits) <= len(waits) / 5
     batches.trial.assert_clean()
 
 
 def test_under_one_tenants_name_a_batch_waits_for_all(batches: Batches) -> None:
     """The control."""
     batches.trial.start(PENSTOCK_WORKER_THREADS=THREADS)
-    waited, passed = waits_of_batches(batches, FLOODING)
+    _, before, passed = waits_of_batches(batches, FLOODING)
     assert max(passed) <= THREADS
-    assert min(waited) > 3 * BOUND
+    assert min(before) > BOUND * THREADS

@@ -21,7 +21,8 @@ JOBS = 2_000 if full() else 400
 A_SECOND = 40
 #: After so long everybody has noticed: a thread that waits for a connection does so for 5 s.
 NOTICED_SECONDS = 7.0
-RESUMED_SECONDS = 5.0
+GIVEN_BACK_SECONDS = NOTICED_SECONDS if full() else 60.0
+RESUMED_SECONDS = 5.0 if full() else 30.0
 #: Of one core, for each worker while nothing can be done.
 IDLE_SHARE = 0.05
 #: By default a pooler tries a server that was away every 15 s.
@@ -71,7 +72,7 @@ def blocked_by(trial: Trial, jobs: list[UUID]) -> set[str | None]:
 
 def resumed(trial: Trial, done: int, since: float) -> float:
     """Wait until more jobs are done than were; returns the seconds since then."""
-    wait_for(lambda: trial.counts().done > done, "jobs to be done again", 60)
+    wait_for(lambda: trial.counts().done > done, "jobs to be done again")
     return measured(since)
 
 
@@ -91,9 +92,11 @@ def test_an_outage_under_load(apart: Trial, own_postgres: OwnPostgres) -> None:
     own_postgres.stop_immediately()
     went = time.monotonic()
     try:
-        wait_for(lambda: apart.counts().leased == 0, "all that is held to be given back", NOTICED_SECONDS)
+        wait_for(lambda: apart.counts().leased == 0, "all that is held to be given back", GIVEN_BACK_SECONDS)
         given_back = measured(went)
-        wait_for(lambda: blocked_by(apart, jobs) == {"storage"}, "the jobs to say what they wait for", NOTICED_SECONDS)
+        wait_for(
+            lambda: blocked_by(apart, jobs) == {"storage"}, "the jobs to say what they wait for", GIVEN_BACK_SECONDS
+        )
         used, noticed = cpu_seconds(workers), time.monotonic()
         most_leased = 0
         while time.monotonic() < went + OUTAGE_SECONDS:
@@ -187,8 +190,8 @@ def test_a_server_that_takes_no_writes_counts_as_away(
         try:
             wait_for(lambda: database.value("SHOW default_transaction_read_only") == "on", "the reload")
             jobs = trial.enqueue(50, name="held")
-            wait_for(lambda: blocked_by(trial, jobs) == {"storage"}, "the jobs to say what they wait for", 20)
-            wait_for(lambda: trial.counts().leased == 0, "all that is held to be given back", NOTICED_SECONDS)
+            wait_for(lambda: blocked_by(trial, jobs) == {"storage"}, "the jobs to say what they wait for")
+            wait_for(lambda: trial.counts().leased == 0, "all that is held to be given back", GIVEN_BACK_SECONDS)
         finally:
             database.query("ALTER SYSTEM RESET default_transaction_read_only")
             database.query("SELECT pg_reload_conf()")

@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
@@ -17,9 +17,9 @@ from tests.recovery.servers import OwnPostgres, OwnValkey, Seeded, full
 from tests.recovery.stand_in_process import StandInProcess
 from tests.system import wait_for
 
-POSTS = 2_000 if full() else 200
+POSTS = 2_000 if full() else 120
 #: How long processes are killed, and posts come due.
-SECONDS = 60 if full() else 15
+SECONDS = 60 if full() else 12
 KILL_EVERY_SECONDS = 3.0
 WORKERS, SCHEDULERS = 3, 2
 #: Until all has ended after the last kill: retries wait for some minutes in the worst case.
@@ -27,8 +27,9 @@ PATIENCE_SECONDS = 900 if full() else 240
 
 #: Each kind of fault, of all calls: 30 % fail in some way, and each tenth post meets each kind.
 SHARE = 0.025
-#: Platforms fail until so many posts have ended; for the last ones they are well, or there would be ever more to await.
-FAULTY_UNTIL = 0.9 * POSTS
+#: Platforms fail until so many posts have ended and each kind of fault was met by so many, or all have ended; for the
+#: last ones they are well, or there would be ever more to await.
+FAULTY_UNTIL, MET = (0.9 if full() else 0.5) * POSTS, 0.04 * POSTS
 KINDS = (
     "away", "empty_after", "hang_after", "hang_before", "html_after", "html_before", "reset_after", "reset_before",
     "slow", "truncated_after", "unknown_code", "unknown_code_after",
@@ -100,6 +101,17 @@ def ended(trial: PostsTrial) -> int:
     return sum(count for state, count in trial.states().items() if state in ENDED)
 
 
+def is_enough(trial: PostsTrial) -> bool:
+    """Whether enough went wrong, and went on all the same."""
+    so_far = ended(trial)
+    return so_far == POSTS or (so_far >= FAULTY_UNTIL and rarest(trial.stand_in.drawn()) >= MET)
+
+
+def rarest(drawn: Mapping[str, int]) -> int:
+    """How often the kind of fault was met that was met least."""
+    return min(drawn.get(kind, 0) for kind in KINDS)
+
+
 def test_every_post_is_published_once_or_has_a_reason(
     apart: PostsTrial, own_postgres: OwnPostgres, own_valkey: OwnValkey, seeded: Seeded
 ) -> None:
@@ -125,7 +137,7 @@ def test_every_post_is_published_once_or_has_a_reason(
     killer.join()
     trial.wait_until_stored(post_ids)
     try:
-        wait_for(lambda: ended(trial) >= FAULTY_UNTIL, "most posts to end", PATIENCE_SECONDS)
+        wait_for(lambda: is_enough(trial), "most posts to end and all faults to be met", PATIENCE_SECONDS)
     except AssertionError:
         raise AssertionError(trial.standing()) from None
     drawn = stand_in.drawn()
@@ -142,6 +154,6 @@ def test_every_post_is_published_once_or_has_a_reason(
         f" all ended {took:.0f} s after the last of them: {dict(states)}, {dict(reasons)};"
         f" {again} with further visible tries"
     )
-    # Enough went wrong, and nearly all went out all the same.
-    assert min(drawn.get(kind, 0) for kind in KINDS) >= 0.04 * POSTS
+    # Enough went wrong, and nearly all went out all the same. Of few posts chance may spare most from a kind of fault.
+    assert rarest(drawn) >= (MET if full() else 1)
     assert states["published"] > 0.8 * POSTS

@@ -29,7 +29,8 @@ from penstock.schemas.identity import job_id
 from penstock.schemas.job import EncodedPayload
 from penstock.schemas.names import Queue
 from penstock.workers.broker.leases import Leases
-from tests.system import BIN, PATIENCE_SECONDS, Database, WorkerProcess, wait_for
+from tests import forked
+from tests.system import PATIENCE_SECONDS, Database, WorkerProcess, wait_for
 
 GUARDED, UNGUARDED = "probe.guarded", "probe.unguarded"
 QUEUE = Queue.SUBMISSIONS
@@ -39,7 +40,6 @@ LEASE_SECONDS = 2
 
 _HERE = Path(__file__).parent
 _FAULTY = [sys.executable, str(_HERE / "faulty_worker.py")]
-_SOUND = [str(BIN / "penstock"), "worker"]
 _TABLE = """
     CREATE TABLE IF NOT EXISTS effects_seen (
         job_id uuid NOT NULL, worker int NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp()
@@ -107,11 +107,15 @@ class Trial:
             worker.close()
         self.client.close()
 
-    def start(self, *, ready: bool = True, **env: object) -> "TrialWorker":
+    def start(self, *, ready: bool = True, **variables: object) -> "TrialWorker":
         """Start a worker with these variables; a faulty one where one of them asks for a fault."""
-        told = {name: str(value) for name, value in env.items()}
+        told = {name: str(value) for name, value in variables.items()}
         faulty = any(name.startswith("PENSTOCK_TEST_") for name in told)
-        process = subprocess.Popen(_FAULTY if faulty else _SOUND, env=self.environment | told, stderr=subprocess.PIPE)
+        env = self.environment | told
+        if faulty:
+            process = subprocess.Popen(_FAULTY, env=env, stderr=subprocess.PIPE)
+        else:
+            process = forked.start(["worker"], env, stderr=subprocess.PIPE)
         worker = TrialWorker(process)
         worker.reader.start()
         self.workers.append(worker)
@@ -215,22 +219,12 @@ class Trial:
         """Nothing is held or unaccounted for, and `penstock reconcile` finds nothing."""
         counts = self.counts()
         assert (counts.leased, counts.unaccounted) == (0, 0)
-        done = subprocess.run(
-            [str(BIN / "penstock"), "reconcile", "--json"],
-            check=False,
-            env=self.environment,
-            capture_output=True,
-            timeout=120,
-        )
+        done = forked.run(["reconcile", "--json"], self.environment)
         assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
 
 
 class TrialWorker(WorkerProcess):
     """A worker of a trial, sound or faulty."""
-
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
-        super().__init__(process)
-        self.reader = threading.Thread(target=self._read, daemon=True)
 
     @property
     def pid(self) -> int:

@@ -1,6 +1,7 @@
 """Runs the stand-in until it is interrupted, and says what to set."""
 
 import argparse
+import signal
 import sys
 
 from penstock.workers.stand_in.server import StandIn
@@ -16,6 +17,9 @@ def main() -> None:
         for name, value in () if asked.quiet else stand_in.environment().items():
             sys.stdout.write(f"{name}={value}\n")
         sys.stdout.flush()
+        # By name, since who was started in the background by a shell would ignore an interrupt.
+        for stop in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(stop, signal.default_int_handler)
         try:
             stand_in.stopping.wait()
         except KeyboardInterrupt:

@@ -34,6 +34,10 @@ class UnguardedProbe(Probe, kind="probe.unguarded", queue=Queue.SUBMISSIONS):
     """Leave a row at each run: what happens without a ledger."""
 
 
+class GroupedProbe(Probe, kind="probe.grouped", queue=Queue.SUBMISSIONS):
+    """Leave one row in `effects_seen`, once, together with all others of the group."""
+
+
 class ContendingProbe(Payload, kind="probe.contending", queue=Queue.SUBMISSIONS):
     """Add one to a row of `contended`, or to two, and lose against another transaction at the first try."""
 

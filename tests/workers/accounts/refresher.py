@@ -39,7 +39,7 @@ def main() -> None:
     keys = TokenKeys.from_setting(settings.token_keys)
     with open_pool(settings, "refresher") as pool:
         refresh = TokenRefresh(Transactions(pool, settings), keys, {"youtube": exchange}, f"pid-{os.getpid()}")
-        pool.wait(10)
+        pool.wait(60)
         print("ready", flush=True)
         sys.stdin.readline()
         # All have seen the first version, and were refused with it.

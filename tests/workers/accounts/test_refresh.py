@@ -44,7 +44,7 @@ Make = Callable[..., TokenRefresh]
 def make(settings: WorkerSettings, connection: Connection) -> Iterator[Make]:
     """Makes a refresh that gets one answer, or what a function says, for every account."""
     with open_pool(settings, "penstock-test") as pool:
-        pool.wait(10)
+        pool.wait(60)
 
         def made(answer: Any) -> TokenRefresh:
             exchange = answer if callable(answer) else lambda _: answer

@@ -27,7 +27,7 @@ NEW = TokenKeys.from_setting(f"k2:{NEW_KEY}")
 @pytest.fixture
 def transactions(settings: WorkerSettings, connection: Connection) -> Iterator[Transactions]:
     with open_pool(settings, "penstock-test") as pool:
-        pool.wait(10)
+        pool.wait(60)
         yield Transactions(pool, settings)
 
 

@@ -132,7 +132,7 @@ def test_threads_share_one_form_rules() -> None:
     start = threading.Barrier(4)
 
     def work() -> set[object]:
-        start.wait(timeout=10)
+        start.wait(timeout=60)
         return {outcome for _ in range(500) for outcome in (RULES.check(clean), RULES.check(changed))}
 
     with ThreadPoolExecutor(4) as threads:

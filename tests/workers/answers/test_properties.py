@@ -12,6 +12,7 @@ from penstock.schemas.forms import Form
 from penstock.schemas.text import WHITE_SPACE
 from penstock.workers.answers.form_rules import FormRules
 from tests.conftest import BlankDatabase
+from tests.recovery.servers import full
 
 OPTIONS = ["Ja", " Nein\u00a0", 'say "x"', "back\\slash", "Größe", "5", "N/A"]
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -142,7 +143,7 @@ def rows(draw: st.DrawFn) -> bytes:
     return text.encode(errors="surrogatepass")
 
 
-MANY = settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=500 if full() else 150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @MANY
@@ -187,7 +188,7 @@ def test_jsonb_takes_what_is_accepted_and_every_fault(blank_database: BlankDatab
     with psycopg.connect(blank_database.admin_url, autocommit=True) as connection:
         connection.execute("CREATE TABLE answers (sent jsonb)")
 
-        @settings(MANY, max_examples=300)
+        @settings(MANY, max_examples=300 if full() else 100)
         @given(rows())
         @example(b'{"number":0e99999}')
         @example(b'{"number":"0e-16383"}')

@@ -74,7 +74,7 @@ def test_a_hit_is_the_same_object_without_a_query(cache: FormCache, library: Lib
 
 
 def test_twenty_threads_that_miss_are_one_query(cache: FormCache, library: Library) -> None:
-    together = threading.Barrier(20, timeout=10)
+    together = threading.Barrier(20, timeout=60)
     all_asked = threading.Event()
 
     def ask(number: int) -> object:
@@ -94,7 +94,7 @@ def test_twenty_threads_that_miss_are_one_query(cache: FormCache, library: Libra
 
 def test_two_forms_do_not_wait_for_each_other(cache: FormCache, library: Library) -> None:
     library.latest["acme", "g"] = 1
-    both_load = threading.Barrier(2, timeout=10)
+    both_load = threading.Barrier(2, timeout=60)
     library.before_answer = lambda: (both_load.wait(), None)[1]
     with ThreadPoolExecutor(2) as threads:
         found = list(threads.map(lambda form: cache.get("acme", form).form_id, ["f", "g"]))

@@ -1,7 +1,7 @@
 """A process that asks one limit as fast as it can, in intervals of a plan; prints the instants of what it was given.
 
-`python -m tests.workers.protection.limit_hammer URL NAMESPACE GUARD START PLAN` where START is a time of this machine's
-monotonic clock, and PLAN a JSON object of intervals by key, in seconds from START.
+`python -m tests.workers.protection.limit_hammer URL NAMESPACE GUARD PLAN`: PLAN is a JSON object of intervals by key,
+in seconds from a start. It says `ready`, and is told the start: a time of this machine's monotonic clock.
 """
 
 import json
@@ -15,12 +15,12 @@ import redis
 from penstock.workers.protection.limits import LimitUse, RateLimits
 
 LIMIT = 100
-WINDOW = timedelta(seconds=2)
+WINDOW = timedelta(seconds=1)
 
 #: What many services do: a counter for each window of the clock.
 FIXED_WINDOW = """
 local time = redis.call('TIME')
-local name = KEYS[1] .. ':' .. math.floor(time[1] / 2)
+local name = KEYS[1] .. ':' .. time[1]
 local count = redis.call('INCR', name)
 redis.call('EXPIRE', name, 10)
 return {count <= 100 and 1 or 0, time[1] * 1000000 + time[2]}
@@ -53,15 +53,19 @@ def microseconds(at: datetime) -> int:
     return round(at.timestamp() * 1_000_000)
 
 
-def main(url: str, namespace: str, guard: str, start: str, plan: str) -> None:
+def main(url: str, namespace: str, guard: str, plan: str) -> None:
     given: dict[str, list[int]] = {}
     with redis.Redis.from_url(url) as client:
         take = {"guarded": guarded, "fixed": fixed}[guard](client, namespace)
+        take("a first one, which connects")
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        start = float(sys.stdin.readline())
         for key, intervals in json.loads(plan).items():
             given[key] = []
             for begins, ends in intervals:
-                time.sleep(max(0.0, float(start) + begins - time.monotonic()))
-                while time.monotonic() < float(start) + ends:
+                time.sleep(max(0.0, start + begins - time.monotonic()))
+                while time.monotonic() < start + ends:
                     at = take(key)
                     if at is not None:
                         given[key].append(at)

@@ -90,7 +90,7 @@ def test_calls_of_threads_take_no_turns(kit: CircuitKit) -> None:
             time.sleep(0.2)
 
     # The best of three: the machine may be busy with other tests.
-    assert min(together(call) for _ in range(3)) <= 0.4
+    assert min(together(call) for _ in range(3)) <= 0.8
 
 
 def test_control_a_breaker_of_pybreaker_lets_threads_take_turns(redis_url: str) -> None:

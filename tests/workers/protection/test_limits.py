@@ -9,6 +9,7 @@ import pytest
 
 from penstock.schemas.errors import Code, InvalidInputError
 from penstock.workers.protection.limits import LONGEST_BLOCK, LimitUse, tenant_use
+from tests.recovery.servers import full
 from tests.workers.protection.limit_kit import SECOND, LimitKit, open_limits
 
 MILLISECOND = timedelta(milliseconds=1)
@@ -150,7 +151,7 @@ def test_those_who_line_up_come_back_one_after_the_other(kit: LimitKit) -> None:
     window = 500 * MILLISECOND
     seconds, questions = work_off(kit, 1_000, 100, window, line_up=True)
     ideal = 9 * window.total_seconds()
-    assert ideal <= seconds < 1.2 * ideal
+    assert ideal <= seconds < (1.2 if full() else 4) * ideal
     assert questions < 4_000
     assert kit.client.pttl(kit.keys.key("line:k")) != -1
 
@@ -162,7 +163,7 @@ def test_those_who_do_not_come_back_in_vain(kit: LimitKit) -> None:
 
 
 def test_turns_are_told_one_after_the_other_and_nobody_takes_one_away(kit: LimitKit) -> None:
-    window = 200 * MILLISECOND
+    window = SECOND
     kit.take("k", 2, window, weight=2)
     told = [kit.limits.take([LimitUse("k", 2, window)], line_up=True).retry_after for _ in range(6)]
     assert [round(wait / window) for wait in told] == [1, 1, 2, 2, 3, 3]

@@ -166,7 +166,7 @@ def test_the_copy_in_memory_follows_and_outlives_redis() -> None:
             control.pause(KIND, "x")
             # As the pulse does that hears of the change.
             pauses.refresh()
-            wait_for(lambda: pauses.paused([KIND]) is not None, "the pause to be known", seconds=3)
+            wait_for(lambda: pauses.paused([KIND]) is not None, "the pause to be known")
             server.kill9()
             wait_for(lambda: (pauses.age or timedelta(0)) > timedelta(seconds=1.5), "the copy to age")
             assert pauses.paused([KIND]) is not None
@@ -174,6 +174,6 @@ def test_the_copy_in_memory_follows_and_outlives_redis() -> None:
             server.start()
             control.resume(KIND, "y")
             pauses.refresh()
-            wait_for(lambda: pauses.paused([KIND]) is None, "the resume to be known", seconds=5)
+            wait_for(lambda: pauses.paused([KIND]) is None, "the resume to be known")
         finally:
             pauses.stop()

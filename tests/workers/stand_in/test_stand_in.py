@@ -147,7 +147,8 @@ def test_what_a_seed_chose_is_counted(stand_in: StandIn) -> None:
     assert httpx.get(f"{stand_in.url}/__ctl/drawn").json() == {"html_after": 1}
 
 
-def test_it_runs_as_a_process_that_says_what_to_set() -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_it_runs_as_a_process_that_says_what_to_set(stop: signal.Signals) -> None:
     command = [sys.executable, "-m", "penstock.workers.stand_in"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -155,6 +156,6 @@ def test_it_runs_as_a_process_that_says_what_to_set() -> None:
         url = lines[0].removeprefix("PENSTOCK_INSTAGRAM_URL=").removesuffix("/instagram")
         assert lines == [f"{name}={value}" for name, value in environment_at(url).items()]
         assert httpx.get(f"{url}/__ctl/publications").json() == {"items": []}
-        process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        process.send_signal(stop)
+        assert process.wait(60) == 0
         assert process.stdout.read() == ""

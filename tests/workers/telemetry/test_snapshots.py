@@ -129,7 +129,7 @@ def test_a_killed_process_is_counted_and_not_taken_for_living(folder: Path) -> N
         assert process.stdout.readline() == b"published\n"
         before = told(folder)
         process.kill()
-        process.wait(10)
+        process.wait(60)
     assert before["penstock_jobs_finished_total/a.b/done/posts"] == 3
     assert before["penstock_process_resident_memory_bytes/worker"] > 2**20
     found = told(folder)

@@ -18,11 +18,10 @@ def compact_json(value: Any) -> bytes:
         ValueError: for NaN, infinities and circular values.
         TypeError: for objects of other types, naming the type.
     """
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
     try:
-        return text.encode()
+        return _encode(value).encode()
     except UnicodeEncodeError:
-        return json.dumps(value, allow_nan=False, separators=(",", ":"), default=_plain).encode()
+        return _encode_in_ascii(value).encode()
 
 
 def _plain(value: object) -> str:
@@ -31,3 +30,8 @@ def _plain(value: object) -> str:
     if isinstance(value, (UUID, Decimal)):
         return str(value)
     raise TypeError(f"a {type(value).__name__} is no JSON value")
+
+
+# Made once: where more is said than what to write, `json.dumps` makes one each time, which takes longer than a value.
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode
+_encode_in_ascii = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=_plain).encode

@@ -68,10 +68,29 @@ class SubmissionIds:
 
         return of_position
 
+    def in_a_row(self, base_batch_id: str, first: int, count: int) -> list[bytes]:
+        """What `of_positions` gives for `count` positions from `first` on, in two thirds of the time."""
+        of_file = self._hash.copy()
+        of_file.update(f"row/{base_batch_id}/".encode())
+        copy = of_file.copy
+        digests = []
+        for position in range(first, first + count):
+            digest = copy()
+            digest.update(b"%d" % position)
+            digests.append(digest.digest())
+        # All at once: every 20th byte of what is then one text of bytes.
+        joined, size = bytearray(b"".join(digests)), of_file.digest_size
+        joined[6::size] = joined[6::size].translate(_VERSION_BYTES)
+        joined[8::size] = joined[8::size].translate(_VARIANT_BYTES)
+        whole = bytes(joined)
+        return [whole[start : start + 16] for start in range(0, size * count, size)]
+
 
 #: The bytes that hold version and variant, by the byte of the hash that they replace.
-_VERSION_BYTE = tuple(bytes([byte & 0x0F | 0x50]) for byte in range(256))
-_VARIANT_BYTE = tuple(bytes([byte & 0x3F | 0x80]) for byte in range(256))
+_VERSION_BYTES = bytes(byte & 0x0F | 0x50 for byte in range(256))
+_VARIANT_BYTES = bytes(byte & 0x3F | 0x80 for byte in range(256))
+_VERSION_BYTE = tuple(bytes([byte]) for byte in _VERSION_BYTES)
+_VARIANT_BYTE = tuple(bytes([byte]) for byte in _VARIANT_BYTES)
 
 
 def _as_version_5(digest: bytes) -> bytes:

@@ -29,7 +29,7 @@ class Payload(BaseModel):
 
     kind: ClassVar[str]
     queue: ClassVar[Queue]
-    #: Raised when the payload's shape changes; workers read every version that was ever sent.
+    #: Raised when the payload's shape changes; workers read every version that was ever sent, by `upcast` or by itself.
     payload_version: ClassVar[int] = 1
     #: What a producer is told whose idempotency key is known with another payload.
     conflict_code: ClassVar[Code] = Code.JOB_CONFLICT
@@ -61,7 +61,8 @@ class Payload(BaseModel):
     def upcast(cls, version: int, data: dict[str, Any]) -> dict[str, Any]:
         """The payload `data` of an earlier version, in the shape of the present one.
 
-        A kind whose shape has changed overrides it, so that an old dead letter can be edited and requeued.
+        A kind whose shape has changed overrides it, for jobs that were sent before a deploy and run after it, and for
+        old dead letters that are edited or requeued. A kind without one gets earlier payloads as they were sent.
 
         Raises:
             InvalidInputError: `JOB_PAYLOAD_INVALID` where nothing leads from that version to this one.

@@ -5,15 +5,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from uuid import UUID
 
 from pydantic import ValidationError
 
 from penstock.producers.queue.compression import decompress
-from penstock.schemas.envelope import EnvelopeHeader
 from penstock.schemas.errors import Code, InvalidInputError
+from penstock.schemas.upcasting import present_version
 from penstock.workers.database.transaction import Transaction, Transactions
-from penstock.workers.job import Dead, Done, Job, Outcome, Retry
+from penstock.workers.job import Dead, Done, Header, Job, Outcome, Retry
 from penstock.workers.registry import Actor, Registration
 
 _log = logging.getLogger(__name__)
@@ -44,7 +43,7 @@ class Execution:
         self._message_bytes_limit = message_bytes_limit
         self._clock = clock
 
-    def unpack(self, header: EnvelopeHeader, payload: bytes, attempt: int, holder: str = "") -> Job:
+    def unpack(self, header: Header, payload: bytes, attempt: int, holder: str = "") -> Job:
         """Make the job of a message; `holder` is what `Job.holder` is to be.
 
         Raises:
@@ -59,14 +58,17 @@ class Execution:
                 f"the payload has version {header.payload_version}; this worker reads"
                 f" {registration.payload.payload_version} and earlier",
             )
+        body = decompress(payload, header.encoding, self._message_bytes_limit)
+        # Actors read the present version alone where their kind tells how an earlier one becomes it.
+        body, _ = present_version(registration.payload, header.payload_version, body)
         return Job(
-            job_id=UUID(str(header.id)),
+            job_id=header.id,
             kind=header.kind,
             tenant=header.tenant,
             # A producer's clock may be ahead; nothing may be stamped with a time that has not come.
             enqueued_at=min(header.enqueued_at, self._clock()),
             attempt=attempt,
-            payload=decompress(payload, header.encoding, self._message_bytes_limit),
+            payload=body,
             holder=holder,
         )
 
@@ -90,8 +92,10 @@ class Execution:
         started = time.perf_counter()
         outcomes = self._transactions.run(work)
         seconds = time.perf_counter() - started
+        tells_all = _log.isEnabledFor(logging.INFO)
         for job, outcome in zip(jobs, outcomes, strict=True):
-            _tell(job, outcome, seconds)
+            if tells_all or isinstance(outcome, (Dead, Retry)):
+                _tell(job, outcome, seconds)
         return outcomes
 
     @contextmanager

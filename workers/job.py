@@ -3,13 +3,35 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Literal
 from uuid import UUID
 
+import msgspec
+
+from penstock.schemas.envelope import EnvelopeHeader
 from penstock.schemas.errors import Code
+from penstock.schemas.names import DEFAULT_TENANT
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class JobHeader(msgspec.Struct, frozen=True, gc=False):
+    """What of an `EnvelopeHeader` a worker needs, under the same names: quickly made."""
+
+    id: UUID
+    kind: str
+    queue: str
+    enqueued_at: datetime
+    tenant: str = DEFAULT_TENANT
+    payload_version: int = 1
+    encoding: Literal["zstd"] | None = None
+    trace: str | None = None
+    request_id: str | None = None
+    follows: str | None = None
+
+
+Header = EnvelopeHeader | JobHeader
+
+
+class Job(msgspec.Struct, frozen=True, gc=False):
     """One leased job.
 
     Attributes:
@@ -25,8 +47,11 @@ class Job:
     tenant: str
     enqueued_at: datetime
     attempt: int
-    payload: bytes = field(repr=False)
+    payload: bytes
     holder: str = ""
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.job_id}>"
 
 
 @dataclass(frozen=True, slots=True)

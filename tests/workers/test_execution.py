@@ -69,6 +69,27 @@ def test_a_message_becomes_a_job(execution: Execution, size: int) -> None:
     assert "aaaa" not in repr(job)
 
 
+def test_an_earlier_version_is_brought_to_the_present_one_where_the_kind_tells_how(
+    execution: Execution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WriteSubmissionBatch, "payload_version", 3)
+    # A kind without an upcast reads every version as it was sent.
+    assert execution.unpack(header(payload_version=1), b'{"old":  1}', 1).payload == b'{"old":  1}'
+
+    def upcast(cls: type, version: int, data: dict[str, Any]) -> dict[str, Any]:
+        return {"version": version, "was": data["old"]}
+
+    monkeypatch.setattr(WriteSubmissionBatch, "upcast", classmethod(upcast))
+    wire, encoding = compress(b'{"old": 1}')
+    earlier = execution.unpack(header(payload_version=2, encoding=encoding), wire, 1)
+    assert json.loads(earlier.payload) == {"version": 2, "was": 1}
+    assert execution.unpack(header(payload_version=3), b'{"old":  1}', 1).payload == b'{"old":  1}'
+    with pytest.raises(InvalidInputError, match="version 1 can't be brought to version 3: KeyError") as caught:
+        execution.unpack(header(payload_version=1), b'{"hunter2": 1}', 1)
+    assert caught.value.code is Code.JOB_PAYLOAD_INVALID
+    assert "hunter2" not in caught.value.message
+
+
 @pytest.mark.parametrize(
     ("ahead", "expected"),
     [(timedelta(hours=1), NOW), (-timedelta(hours=1), NOW - timedelta(hours=1))],

@@ -6,19 +6,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
 
 import dramatiq
 import redis
 
-from penstock.schemas.envelope import decode_envelope
 from penstock.schemas.errors import Code, ConflictError, InvalidInputError
 from penstock.workers.broker.delivery import Delivery, OpenedJob, deliver_message, deliver_work
 from penstock.workers.broker.dependencies import Dependency
 from penstock.workers.broker.held import Held
 from penstock.workers.broker.leases import LONGEST_WAIT, LeaseAnswer, LeasedJob, Leases, Settlement, Verb
+from penstock.workers.broker.opening import open_envelope
 from penstock.workers.broker.outage import Outage
 from penstock.workers.broker.pace import Pace
 from penstock.workers.broker.settlements import Settlements
@@ -106,6 +106,8 @@ class QueueConsumer(dramatiq.Consumer):
         self._request = tools.leases.next_request(queue)
         self._outage = Outage(_log, "leasing jobs")
         self._typical_bytes = _LEASE_BYTES // _FIRST_LEASE
+        #: When the last lease was made that brought jobs, by `time.monotonic()`.
+        self._leased_at = 0.0
         self._pace = Pace(prefetch, max([1, *(kind.group_limit for kind in tools.kinds.values())]))
 
     def __next__(self) -> Delivery | None:
@@ -123,7 +125,10 @@ class QueueConsumer(dramatiq.Consumer):
             return None
         if self._deliveries:
             return self._hand_over()
-        room = self._tools.held.wait_for_room(self._queue, self._pace.deliveries, self._timeout.total_seconds())
+        self._gather()
+        room = self._tools.held.wait_for_room(
+            self._queue, self._pace.deliveries, self._pace.enough, self._timeout.total_seconds()
+        )
         if not room:
             return None
         answer = self._lease(room)
@@ -132,6 +137,11 @@ class QueueConsumer(dramatiq.Consumer):
         if answer is not None and not answer.jobs:
             self._wait(answer)
         return None
+
+    def _gather(self) -> None:
+        left = self._leased_at + self._pace.gathering_seconds() - time.monotonic()
+        if left > 0:
+            self._tools.stopping.wait(left)
 
     def _hand_over(self) -> Delivery | None:
         with self._tools.leasing:
@@ -157,16 +167,17 @@ class QueueConsumer(dramatiq.Consumer):
             else:
                 self._outage.over()
                 self._request = self._tools.leases.next_request(self._queue)
-                self._take_in(answer.jobs, room)
+                self._take_in(answer.jobs, room, took_all=len(answer.jobs) < wanted)
                 return answer
         self._outage.wait(failed, self._tools.stopping)
         return None
 
-    def _take_in(self, jobs: list[LeasedJob], room: int) -> None:
+    def _take_in(self, jobs: list[LeasedJob], room: int, *, took_all: bool) -> None:
         if not jobs:
             return
+        self._leased_at = time.monotonic()
         self._typical_bytes = max(1, sum(len(job.message) for job in jobs) // len(jobs))
-        self._pace.leased(jobs, max(self._group_limit_of(job.kind) for job in jobs))
+        self._pace.leased(jobs, max(self._group_limit_of(job.kind) for job in jobs), took_all=took_all)
         # Held from now on, whatever becomes of them: they must be heard of, and given back on a stop.
         self._tools.held.add(self._queue, jobs, 0)
         opened = [job for job in map(self._open, jobs) if job is not None]
@@ -193,7 +204,7 @@ class QueueConsumer(dramatiq.Consumer):
     def _open(self, job: LeasedJob) -> OpenedJob | None:
         """The job with its envelope read; None where it goes elsewhere, for what is wrong with it."""
         try:
-            header, payload = decode_envelope(job.message)
+            header, payload = open_envelope(job.message)
         except InvalidInputError as error:
             self._bury(job, "", error.code, error.message)
             return None
@@ -234,7 +245,7 @@ class QueueConsumer(dramatiq.Consumer):
             if known is None:
                 yield from map(self._deliver_message, jobs)
                 continue
-            size = 1 if suspect else max(1, min(known.group_limit, -(-len(jobs) // room)))
+            size = 1 if suspect else max(1, min(known.group_limit, self._pace.share(jobs, room)))
             yield from map(deliver_work, self._pace.cut(jobs, size))
 
     def _deliver_message(self, job: OpenedJob) -> Delivery | None:
@@ -302,7 +313,8 @@ class QueueConsumer(dramatiq.Consumer):
         if delivery.work is None:
             settlement = self._tools.settlements.of_message(delivery.jobs[0].leased, delivery)
             JOBS_FINISHED.labels(self._queue, delivery.actor_name, _OUTCOMES[settlement.verb]).inc()
-            return [replace(settlement, busy=delivery.running_for)]
+            settlement.busy = delivery.running_for
+            return [settlement]
         told = {settlement.job.job_id for settlement in delivery.work.settlements}
         # What has no settlement was not run (its lease was lost, or a middleware was in the way): it stays a job.
         untold = [job.leased for job in delivery.jobs if job.leased.job_id not in told]

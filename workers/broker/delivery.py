@@ -8,21 +8,25 @@ from typing import Any
 from uuid import UUID
 
 import dramatiq
+import msgspec
 
 from penstock.producers.tracing import current_cause
 from penstock.schemas.envelope import EnvelopeHeader, encode_envelope
 from penstock.schemas.identity import job_id, parse_uuid
 from penstock.schemas.names import DEFAULT_TENANT
 from penstock.workers.broker.leases import LeasedJob, Settlement
+from penstock.workers.job import Header
 
 
-@dataclass(frozen=True, slots=True)
-class OpenedJob:
+class OpenedJob(msgspec.Struct, frozen=True, gc=False):
     """A leased job whose envelope was read; the payload is still as it was sent."""
 
     leased: LeasedJob
-    header: EnvelopeHeader
-    payload: bytes = field(repr=False)
+    header: Header
+    payload: bytes
+
+    def __repr__(self) -> str:
+        return f"<opened {self.leased!r}>"
 
 
 @dataclass(slots=True)

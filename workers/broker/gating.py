@@ -59,11 +59,11 @@ class Gatekeeper:
 
     def _gates_of(self, job: Job) -> JobGates:
         added = self._registrations[job.kind].gates
-        own = JobGates() if added is None else added(job)
+        if added is None:
+            return _common_gates(job.tenant, job.kind, self._limit, self._window, once=False)
+        own = added(job)
         once = any(use.once for use in own.uses)
         common = _common_gates(job.tenant, job.kind, self._limit, self._window, once=once)
-        if added is None:
-            return common
         return JobGates((*common.keys, *own.keys), own.circuits, (*common.uses, *own.uses))
 
 

@@ -37,10 +37,15 @@ class Held:
             self._deliveries[queue] -= 1
             self._changed.notify_all()
 
-    def wait_for_room(self, queue: str, limit: Callable[[], int], timeout_seconds: float) -> int:
-        """Wait until fewer deliveries than `limit()` are open; returns how many fit, 0 where none did in time."""
+    def wait_for_room(
+        self, queue: str, limit: Callable[[], int], enough: Callable[[], int], timeout_seconds: float
+    ) -> int:
+        """Wait until fewer deliveries than `enough()` are open.
+
+        Returns how many more fit below `limit()`, 0 where none did in time.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._deliveries.get(queue, 0) < limit(), timeout_seconds)
+            self._changed.wait_for(lambda: self._deliveries.get(queue, 0) < enough(), timeout_seconds)
             return max(0, limit() - self._deliveries.get(queue, 0))
 
     def deliveries(self, queue: str) -> int:

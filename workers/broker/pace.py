@@ -15,12 +15,18 @@ from penstock.workers.broker.leases import LeasedJob
 PREFETCH_PER_THREAD = 2
 #: Deliveries may wait for a thread if all threads together work them off in this time.
 _WAITING = timedelta(milliseconds=10)
+#: Single jobs so quick that even more than these deliveries take no longer than this may be that many.
+_WAITING_SINGLY = timedelta(milliseconds=6)
 #: Jobs share a delivery, and so a commit, if it takes no longer than this;
 _TOGETHER = timedelta(milliseconds=30)
 #: but two always may: a lease for two gives one place to another tenant that waits, so its turn comes no later.
 _PAIR = 2
+#: Less than this is not parted among the threads: each part would have a transaction of its own.
+_WORTH_A_COMMIT = timedelta(milliseconds=5)
 #: Jobs of one lease while it is not known how long they take.
 _UNKNOWN = 8
+#: Where jobs may share deliveries, and these take less than sharing may, two leases are at least so far apart.
+_GATHERING = timedelta(milliseconds=5)
 #: What a delivery leaves of what was known before it.
 _MEMORY = 0.8
 
@@ -40,9 +46,12 @@ class Pace:
         #: Of the last lease: bytes by kind, and jobs. The next one is taken to bring the like.
         self._last_bytes: dict[str, int] = {}
         self._last_jobs = 0
+        self._took_all = False
         self._lock = threading.Lock()
         #: Of each kind: seconds and bytes of what ran, the more recent the heavier.
         self._ran: dict[str, tuple[float, float]] = {}
+        #: Seconds of a delivery, the more recent the heavier; None before the first.
+        self._usual: float | None = None
 
     def ran(self, jobs: Sequence[OpenedJob], seconds: float) -> None:
         """Learn from a delivery how long its kind takes."""
@@ -50,9 +59,15 @@ class Pace:
         with self._lock:
             before = self._ran.get(kind, (0.0, 0.0))
             self._ran[kind] = (before[0] * _MEMORY + seconds, before[1] * _MEMORY + size)
+            usual = seconds if self._usual is None else self._usual
+            self._usual = usual * _MEMORY + seconds * (1 - _MEMORY)
 
-    def leased(self, jobs: Sequence[LeasedJob], group_limit: int) -> None:
-        """Learn from a lease what the next one will bring, and how many of these may share a delivery."""
+    def leased(self, jobs: Sequence[LeasedJob], group_limit: int, *, took_all: bool = False) -> None:
+        """Learn from a lease what the next one will bring, and how many of these may share a delivery.
+
+        `took_all` says that nothing was left behind.
+        """
+        self._took_all = took_all
         self._last_bytes, self._last_jobs, self._group_limit = {}, len(jobs), group_limit
         for job in jobs:
             self._last_bytes[job.kind] = self._last_bytes.get(job.kind, 0) + len(job.message)
@@ -63,7 +78,28 @@ class Pace:
         if seconds is None:
             return self._prefetch
         waiting = int(_WAITING.total_seconds() * self._threads / (seconds * self._together(seconds)))
-        return min(self._prefetch, self._threads + waiting)
+        usual = min(self._prefetch, self._threads + waiting)
+        if self._group_limit > 1:
+            return usual
+        return max(usual, self._threads + int(_WAITING_SINGLY.total_seconds() * self._threads / seconds))
+
+    def enough(self) -> int:
+        """With how many under way no lease is made yet: where several may wait for a thread, half of them do.
+
+        A lease for each delivery that ends would cost as much as a quick job does.
+        """
+        most = self.deliveries()
+        return most - max(0, most - self._threads) // 2
+
+    def gathering_seconds(self) -> float:
+        """How long after the last lease that brought jobs the next one should come.
+
+        Jobs of a stream, each there just after the one before was leased, would have a transaction each, and that costs
+        several times as much as they do. The first one after a pause is leased at once all the same. Where more waits
+        already, or jobs don't share deliveries, there is nothing to wait for.
+        """
+        brisk = self._usual is not None and self._usual <= _TOGETHER.total_seconds()
+        return _GATHERING.total_seconds() if brisk and self._took_all and self._group_limit > 1 else 0.0
 
     def jobs(self, deliveries: int) -> int:
         """How many jobs to lease for so many deliveries."""
@@ -72,12 +108,25 @@ class Pace:
             return min(deliveries * self._group_limit, _UNKNOWN)
         return deliveries * self._together(seconds)
 
+    def share(self, jobs: Sequence[OpenedJob], room: int) -> int:
+        """How many of these jobs of one kind are to share a delivery, where there is room for so many deliveries.
+
+        All threads get some, unless these are so quick that a transaction of their own would cost more than they do.
+        """
+        each = -(-len(jobs) // room)
+        size = sum(len(job.leased.message) for job in jobs)
+        seconds = self._seconds(jobs[0].leased.kind, size)
+        if not seconds:
+            return each
+        return max(each, int(_WORTH_A_COMMIT.total_seconds() * len(jobs) / seconds))
+
     def cut(self, jobs: Sequence[OpenedJob], limit: int) -> Iterator[list[OpenedJob]]:
         """Part jobs of one kind into deliveries of at most `limit` jobs, and no longer than jobs may share one."""
         together: list[OpenedJob] = []
         total = 0.0
+        seconds_a_byte = self._seconds_a_byte(jobs)
         for job in jobs:
-            seconds = self._seconds(job.leased.kind, len(job.leased.message)) or 0.0
+            seconds = seconds_a_byte[job.leased.kind] * len(job.leased.message)
             too_long = len(together) >= _PAIR and total + seconds > _TOGETHER.total_seconds()
             if together and (len(together) >= limit or too_long):
                 yield together
@@ -94,7 +143,8 @@ class Pace:
         left = _TOGETHER.total_seconds() * self._threads
         free = max(0, self._threads - before)
         for place, jobs in enumerate(waiting[free:], free):
-            left -= sum(self._seconds(job.leased.kind, len(job.leased.message)) or 0.0 for job in jobs)
+            seconds_a_byte = self._seconds_a_byte(jobs)
+            left -= sum(seconds_a_byte[job.leased.kind] * len(job.leased.message) for job in jobs)
             if left < 0:
                 return len(waiting) - place
         return 0
@@ -111,6 +161,10 @@ class Pace:
                 return None
             total += seconds
         return max(total / self._last_jobs, 1e-6) if self._last_jobs else None
+
+    def _seconds_a_byte(self, jobs: Sequence[OpenedJob]) -> dict[str, float]:
+        """By kind; 0 for a kind that never ran."""
+        return {kind: self._seconds(kind, 1) or 0.0 for kind in {job.leased.kind for job in jobs}}
 
     def _seconds(self, kind: str, size: int) -> float | None:
         """By the size: of one kind, what is large takes long."""

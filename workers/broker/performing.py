@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 
 import redis
@@ -28,6 +27,8 @@ _log = logging.getLogger(__name__)
 
 #: The answer of a dependency that may be away takes no longer, since it is asked with time-outs.
 _ASKED_WITHIN = timedelta(seconds=10)
+#: Of a group that failed no more jobs than these are run again alone, each as if it had been lost with a worker.
+_RUN_ALONE = 8
 
 
 class Performer:
@@ -54,7 +55,8 @@ class Performer:
         started = time.perf_counter()
         self._perform(work)
         busy = timedelta(seconds=time.perf_counter() - started) / len(work.jobs)
-        work.settlements = [replace(settlement, busy=busy) for settlement in work.settlements]
+        for settlement in work.settlements:
+            settlement.busy = busy
 
     def _perform(self, work: Work) -> None:
         if self._tools.held_up_by(work.jobs[0].leased.queue) is not None:
@@ -62,30 +64,36 @@ class Performer:
             work.settlements = self._settlements.given_back(work.jobs)
             return
         policy = self._execution.registrations[work.jobs[0].header.kind].policy
+        # Of a group that failed, halves may have been committed before the rest is interrupted.
+        ended = work.settlements = []
         started = time.perf_counter()
         try:
             with self._limits.within(policy.time_limit):
-                work.settlements = self._run(work.jobs, policy)
+                self._run(work.jobs, policy, ended)
         except PenstockError as error:
             # Redis is away, so that a suspect could not be marked as started.
             seconds = time.perf_counter() - started
-            work.settlements = self._failed(work.jobs, judge_failure(error), policy, seconds, error)
+            ended += self._failed(_left(work), judge_failure(error), policy, seconds, error)
         except ShutdownError:
             # The interrupt is the deploy's doing, and no attempt of the job's.
-            work.settlements = [Settlement(job.leased, Verb.RELEASE) for job in work.jobs]
+            ended += [Settlement(job.leased, Verb.RELEASE) for job in _left(work)]
         except TimeLimitExceededError as error:
-            if self._is_away(work.jobs, error):
-                work.settlements = self._settlements.given_back(work.jobs)
-                return
             seconds = time.perf_counter() - started
-            failure = Failure(
-                Verdict.RETRY, Code.JOB_TIME_LIMIT, f"the attempt took longer than {_words(policy.time_limit)}"
-            )
-            work.settlements = self._failed(work.jobs, failure, policy, seconds, error)
+            ended += self._overran(_left(work), policy, seconds, error)
 
-    def _run(self, opened: Sequence[OpenedJob], policy: Policy) -> list[Settlement]:
+    def _overran(
+        self, left: Sequence[OpenedJob], policy: Policy, seconds: float, error: TimeLimitExceededError
+    ) -> list[Settlement]:
+        if left and self._is_away(left, error):
+            return self._settlements.given_back(left)
+        failure = Failure(
+            Verdict.RETRY, Code.JOB_TIME_LIMIT, f"the attempt took longer than {_words(policy.time_limit)}"
+        )
+        return self._failed(left, failure, policy, seconds, error)
+
+    def _run(self, opened: Sequence[OpenedJob], policy: Policy, ended: list[Settlement]) -> None:
+        """Run jobs of one kind; how each lease ends is appended to `ended` as soon as it is known."""
         ready: list[tuple[OpenedJob, Job]] = []
-        settlements: list[Settlement] = []
         for job in opened:
             if job.leased.suspect and not self._mark_started(job):
                 continue
@@ -93,14 +101,23 @@ class Performer:
             try:
                 ready.append((job, self._execution.unpack(job.header, job.payload, leased.attempts + 1, leased.holder)))
             except InvalidInputError as error:
-                settlements.append(self._settlements.unreadable(job.leased, error.code, error.message))
+                ended.append(self._settlements.unreadable(job.leased, error.code, error.message))
         admitted, refused = self._admit(ready)
-        settlements += refused
-        if admitted:
-            settlements += self._run_jobs(admitted, policy)
-        return settlements
+        ended += refused
+        # Where a large group fails its halves are run: that finds the bad one in a few transactions, and what is left
+        # to run alone is a handful.
+        waiting = [admitted] if admitted else []
+        while waiting:
+            group = waiting.pop()
+            settlements = self._run_group(group, policy)
+            if settlements is None:
+                middle = len(group) // 2
+                waiting += [group[middle:], group[:middle]]
+            else:
+                ended += settlements
 
-    def _run_jobs(self, ready: Sequence[tuple[OpenedJob, Job]], policy: Policy) -> list[Settlement]:
+    def _run_group(self, ready: Sequence[tuple[OpenedJob, Job]], policy: Policy) -> list[Settlement] | None:
+        """Run jobs in one transaction; None where that failed, and its halves are worth another try."""
         started = time.perf_counter()
         try:
             outcomes = self._execution.run([job for _, job in ready])
@@ -112,7 +129,11 @@ class Performer:
             if self._is_away(failed, error):
                 _log.info("gave back %d job(s) that met an outage of PostgreSQL", len(failed))
                 return self._settlements.given_back(failed)
-            return self._failed(failed, judge_failure(error), policy, seconds, error)
+            failure = judge_failure(error)
+            if len(failed) > _RUN_ALONE and failure.verdict is not Verdict.WAIT:
+                _log.info("a group of %d jobs failed (%s); its halves run again", len(failed), failure.code)
+                return None
+            return self._failed(failed, failure, policy, seconds, error)
         seconds = time.perf_counter() - started
         return [
             self._settlements.of_outcome(opened.leased, outcome, policy, seconds)
@@ -163,6 +184,12 @@ class Performer:
                 time.sleep(pause)
         with redis_errors("marking a job as started"):
             return self._broker.tools.leases.start(job.leased)
+
+
+def _left(work: Work) -> list[OpenedJob]:
+    """The jobs of which it is not known yet how their leases end."""
+    told = {settlement.job.job_id for settlement in work.settlements}
+    return [job for job in work.jobs if job.leased.job_id not in told]
 
 
 def _words(limit: timedelta) -> str:

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TypeVar
 
@@ -120,13 +120,15 @@ class Transactions:
         self._checking = threading.Lock()
         self._beginnings = beginnings if beginnings is not None else Beginnings()
         self._pool = pool
-        self._limits = {
+        limits = {
             # Before PostgreSQL 17 nothing else bounds a transaction that is at work.
             "statement_timeout": min(settings.statement_seconds, settings.transaction_seconds),
             "lock_timeout": settings.lock_seconds,
             "idle_in_transaction_session_timeout": settings.transaction_seconds,
         }
-        self._transaction_seconds = settings.transaction_seconds
+        # One round trip, and SET LOCAL rather than SET: nothing may outlive the transaction behind PgBouncer.
+        self._begin_sql = _begin_sql(limits)
+        self._begin_sql_17 = _begin_sql(limits | {"transaction_timeout": settings.transaction_seconds})
         self._sleep = sleep
 
     def run(self, work: Callable[[Transaction], _T]) -> _T:
@@ -186,13 +188,9 @@ class Transactions:
         return result
 
     def _begin(self, connection: psycopg.Connection) -> None:
-        limits = dict(self._limits)
-        if connection.info.server_version >= _HAS_TRANSACTION_TIMEOUT:
-            limits["transaction_timeout"] = self._transaction_seconds
-        settings = "".join(f"; SET LOCAL {name} = {int(seconds * 1000)}" for name, seconds in limits.items())
-        # One round trip, and SET LOCAL rather than SET: nothing may outlive the transaction behind PgBouncer.
+        is_17 = connection.info.server_version >= _HAS_TRANSACTION_TIMEOUT
         with self._beginnings.beginning(connection):
-            connection.execute(f"BEGIN{settings}".encode(), prepare=False)
+            connection.execute(self._begin_sql_17 if is_17 else self._begin_sql, prepare=False)
 
     def _drop_stale(self, error: psycopg.OperationalError) -> None:
         if isinstance(error, PoolTimeout):
@@ -219,3 +217,8 @@ class Transactions:
         """Whether the table says so; the queue waits better than a thread does for anything else."""
         decision = decide_ours(error)
         return decision is not None and decision.at_once and not self._is_away()
+
+
+def _begin_sql(limits: Mapping[str, float]) -> bytes:
+    """A BEGIN with time limits, in seconds."""
+    return "; ".join(["BEGIN", *(f"SET LOCAL {name} = {int(limit * 1000)}" for name, limit in limits.items())]).encode()

@@ -18,9 +18,10 @@ from penstock.producers.tracing import current_cause
 from penstock.schemas.errors import Code, InvalidInputError, PenstockError
 from penstock.schemas.job import Payload, job_kinds
 from penstock.schemas.names import NAME_PATTERN
+from penstock.schemas.upcasting import present_version
 from penstock.workers.database.operator_actions import is_recorded, record_actions, require_reason
 from penstock.workers.database.transaction import Transaction, Transactions
-from penstock.workers.dead_letters.editing import Edit, present_version
+from penstock.workers.dead_letters.editing import Edit
 from penstock.workers.dead_letters.filters import LetterFilter
 from penstock.workers.dead_letters.letters import LetterState
 from penstock.workers.dead_letters.listing import listed

@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from penstock.schemas.encoding import compact_json
 from penstock.schemas.errors import Code, InvalidInputError
 from penstock.schemas.job import Payload, job_kinds
 from penstock.schemas.limits import Limits
+from penstock.schemas.upcasting import present_version
 from penstock.workers.dead_letters.letters import LetterDetail
 
 #: Changes that a difference lists; what is over it is counted.
@@ -74,33 +74,6 @@ def editable(letter: LetterDetail, before: bytes, kinds: Mapping[str, type[Paylo
         InvalidInputError: `JOB_UNKNOWN_KIND`, or `JOB_PAYLOAD_INVALID` where nothing leads to the present version.
     """
     return json.dumps(_upcast(letter, _kind_of(letter, kinds), before), ensure_ascii=False, indent=2)
-
-
-def present_version(payload_type: type[Payload] | None, version: int, payload: bytes) -> tuple[bytes, int]:
-    """A payload as it is to be sent again, and its version: upcast where its kind knows how.
-
-    What needs no upcast stays byte for byte; so does what has none, since actors read every version ever sent.
-
-    Raises:
-        InvalidInputError: `JOB_PAYLOAD_INVALID` where the kind's upcast refuses it.
-    """
-    if payload_type is None or version >= payload_type.payload_version or not _has_upcast(payload_type):
-        return payload, version
-    try:
-        data = json.loads(payload)
-        return compact_json(payload_type.upcast(version, data)), payload_type.payload_version
-    except InvalidInputError:
-        raise
-    except Exception as error:
-        # Its own code, of any shape of data: the letter stays, and the operator is told.
-        raise InvalidInputError(
-            Code.JOB_PAYLOAD_INVALID,
-            f"version {version} can't be brought to version {payload_type.payload_version}: {type(error).__name__}",
-        ) from None
-
-
-def _has_upcast(payload_type: type[Payload]) -> bool:
-    return payload_type.upcast.__func__ is not Payload.upcast.__func__  # type: ignore[attr-defined]
 
 
 def _kind_of(letter: LetterDetail, kinds: Mapping[str, type[Payload]] | None) -> type[Payload]:

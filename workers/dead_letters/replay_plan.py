@@ -12,8 +12,8 @@ from psycopg.rows import dict_row
 
 from penstock.schemas.errors import PenstockError, UnavailableError
 from penstock.schemas.job import job_kinds
+from penstock.schemas.upcasting import present_version
 from penstock.workers.database.transaction import Transactions
-from penstock.workers.dead_letters.editing import present_version
 from penstock.workers.dead_letters.letters import Letter, plain
 from penstock.workers.dead_letters.reading import LETTER_COLUMNS, letter_of
 from penstock.workers.dead_letters.replay import Selection

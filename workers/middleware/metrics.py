@@ -30,10 +30,10 @@ class MeasureJobs(dramatiq.Middleware):
         """Observe the wait: from when the job was ready to its lease, by Redis's clock."""
         self._started[id(message)] = time.perf_counter()
         if isinstance(message, Delivery):
+            observe = JOB_WAIT.labels(str(message.queue_name), message.actor_name).observe
             for job in message.jobs:
                 waited = (job.leased.leased_at - job.leased.ready_at) / 1000
-                labels = (str(message.queue_name), message.actor_name)
-                JOB_WAIT.labels(*labels).observe(max(waited, 0), _exemplar(job))
+                observe(max(waited, 0), _exemplar(job))
 
     def after_process_message(
         self,
@@ -50,12 +50,19 @@ class MeasureJobs(dramatiq.Middleware):
         labels = (str(message.queue_name), str(message.actor_name))
         # What jobs share in one delivery is parted among them, so that the sum is the time that was spent.
         each = (time.perf_counter() - started) / len(message.jobs)
-        exemplars = {job.leased.job_id: _exemplar(job) for job in message.jobs}
+        exemplars = {job.leased.job_id: _exemplar(job) for job in message.jobs if job.header.trace is not None}
+        observe = JOB_DURATION.labels(*labels).observe
+        finished: dict[Verb, int] = {}
         for settlement in message.work.settlements:
             exemplar = exemplars.get(settlement.job.job_id)
-            JOB_DURATION.labels(*labels).observe(each, exemplar)
-            JOBS_FINISHED.labels(*labels, _OUTCOMES[settlement.verb]).inc(exemplar=exemplar)
+            observe(each, exemplar)
+            if exemplar is None:
+                finished[settlement.verb] = finished.get(settlement.verb, 0) + 1
+            else:
+                JOBS_FINISHED.labels(*labels, _OUTCOMES[settlement.verb]).inc(exemplar=exemplar)
+        for verb, count in finished.items():
+            JOBS_FINISHED.labels(*labels, _OUTCOMES[verb]).inc(count)
 
 
 def _exemplar(job: OpenedJob) -> dict[str, str] | None:
-    return exemplar_of(job.header.trace)
+    return exemplar_of(job.header.trace) if job.header.trace is not None else None

@@ -1,6 +1,8 @@
 """The loop that brings jobs from the outbox to their queues."""
 
 import logging
+import random
+from collections.abc import Callable
 from datetime import timedelta
 
 import psycopg
@@ -39,7 +41,9 @@ class Relay:
 
     Args:
         transactions: without tries of their own; the loop tries again.
-        hold: how long a row that can't be relayed is left alone.
+        hold: how long a row that can't be relayed is left alone, at the least.
+        patience: how many times as long, asked each time. In a deploy schedulers of two releases look at the same rows,
+            and in step, since the same events wake them: the one that can't relay a row must not always come first.
     """
 
     name = "outbox"
@@ -47,10 +51,17 @@ class Relay:
     interval = timedelta(seconds=1)
     channel = CHANNEL
 
-    def __init__(self, transactions: Transactions, offering: Offering, hold: timedelta) -> None:
+    def __init__(
+        self,
+        transactions: Transactions,
+        offering: Offering,
+        hold: timedelta,
+        patience: Callable[[], float] = lambda: random.uniform(1, 2),  # noqa: S311  nothing secret
+    ) -> None:
         self._transactions = transactions
         self._offering = offering
         self._hold = hold
+        self._patience = patience
 
     def run_once(self) -> bool:
         """Relay a round of each sort of waiting rows; True where there are more.
@@ -61,7 +72,7 @@ class Relay:
         rounds = [
             self._run_round(Waiting.NOW, timedelta(0), ROUND_ROWS),
             self._run_round(Waiting.LATER, AHEAD, ROUND_ROWS),
-            self._run_round(Waiting.HELD, self._hold, HELD_ROWS),
+            self._run_round(Waiting.HELD, self._hold * self._patience(), HELD_ROWS),
         ]
         return any(rounds)
 

@@ -84,8 +84,16 @@ local function take_turns(taken, limit)
   end
 end
 
+-- What of a job goes into the answer, and at last since when it has been where it is.
+local function read(id)
+  return redis.call('HMGET', job_key(id), 'kind', 'tenant', 'message', 'attempts', 'recoveries', 'crashes', 'postpones',
+    'postponed_at', 'parked_at', 'ready_at', 'changed_at')
+end
+
+local jobs = {}
+
 local function take()
-  local taken, places, waited = {}, {}, 0
+  local taken, places, waited, at = {}, {}, 0, string.format('%d', now)
   take_suspect(taken)
   local limit = #taken + math.min(wanted - #taken, fair_share())
   take_urgent(taken, urgent_part(limit - #taken))
@@ -94,9 +102,12 @@ local function take()
   for place, id in ipairs(taken) do
     places[#places + 1] = request + place / 65536
     places[#places + 1] = id
-    local ready_at = redis.call('HGET', job_key(id), 'changed_at')
+    local job = read(id)
+    local ready_at = job[11]
     if ready_at then
-      redis.call('HSET', job_key(id), 'state', 'leased', 'lease', token, 'ready_at', ready_at, 'changed_at', now)
+      redis.call('HSET', job_key(id), 'state', 'leased', 'lease', token, 'ready_at', ready_at, 'changed_at', at)
+      job[10] = ready_at
+      jobs[id] = job
       waited = waited + math.max(0, now - tonumber(ready_at))
     end
   end
@@ -120,12 +131,12 @@ end
 local answer = {paused, next_due(), now}
 local alone = redis.call('HGET', worker, 'alone')
 for _, id in ipairs(taken) do
-  local job = redis.call('HMGET', job_key(id), 'kind', 'tenant', 'message', 'attempts', 'recoveries', 'crashes',
-    'postpones', 'postponed_at', 'parked_at', 'ready_at')
+  -- Read already where it was taken just now, and not in a replay.
+  local job, last = jobs[id] or read(id), #answer
   if job[3] then
-    answer[#answer + 1] = id
-    for field = 1, 10 do answer[#answer + 1] = job[field] or '' end
-    answer[#answer + 1] = (alone == id) and 1 or 0
+    answer[last + 1] = id
+    for field = 1, 10 do answer[last + 1 + field] = job[field] or '' end
+    answer[last + 12] = (alone == id) and 1 or 0
   else
     -- Somebody removed the job's record; reconcile tells of it.
     redis.call('ZREM', leased, id)

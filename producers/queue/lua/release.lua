@@ -10,7 +10,7 @@ local released = at_once > 0 and release_parked(park, at_once) or 0
 local info = redis.call('HGET', key('parks'), park)
 if info and rate == 0 then
   local changed = cjson.decode(info)
-  changed.rate, changed.released_at, changed.carry = nil, nil, nil
+  changed.rate, changed.released_at, changed.carry, changed.asked_at = nil, nil, nil, nil
   redis.call('HSET', key('parks'), park, cjson.encode(changed))
   if changed.offer then
     redis.call('ZADD', key('releases'), now + changed.offer, park)
@@ -21,6 +21,7 @@ elseif info and rate then
   local changed = cjson.decode(info)
   -- The ramp's tick counts from here; a ramp that runs already goes on counting.
   changed.rate = rate
+  changed.asked_at = now
   changed.released_at = changed.released_at or now
   redis.call('HSET', key('parks'), park, cjson.encode(changed))
   redis.call('ZADD', key('releases'), now, park)

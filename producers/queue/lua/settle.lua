@@ -18,19 +18,19 @@
 -- Answer: for each job 1, or 0 where the lease was lost before (its jobs are somebody else's now)
 local boot = ARGV[1]
 local leased, worker = key('leased:' .. boot), key('worker:' .. boot)
-local answer, released, freed = {}, {}, {}
+local answer, released, freed, unleased = {}, {}, {}, {}
+local at = string.format('%d', now)
 local ended, done = false, tonumber(meta_done or '0')
 local alone = redis.call('HGET', worker, 'alone')
 
-local function finish(job, token, kind, tenant, digest, keep, attempts, note)
+local function finish(job, token, kind, tenant, digest, told_keep, attempts, note)
   count_out(tenant or '', note)
   -- Deleted first: a hash that held a message stays large in memory.
   redis.call('DEL', job)
-  keep = tonumber(keep or '0')
-  if keep > 0 then
-    redis.call('HSET', job, 'state', 'done', 'kind', kind, 'tenant', tenant, 'digest', digest, 'changed_at', now,
-      'attempts', attempts or 0, 'settled', token)
-    redis.call('PEXPIRE', job, keep)
+  if tonumber(told_keep or '0') > 0 then
+    redis.call('HSET', job, 'state', 'done', 'kind', kind, 'tenant', tenant, 'digest', digest, 'changed_at', at,
+      'attempts', attempts or '0', 'settled', token)
+    redis.call('PEXPIRE', job, told_keep)
   end
   done = done + 1
 end
@@ -124,7 +124,7 @@ local function settle(id, token, verb, detail)
     redis.call('HMGET', job, 'lease', 'settled', 'kind', 'tenant', 'digest', 'keep', 'attempts', 'held'))
   if lease ~= token then return settled == token and 1 or 0 end
   ended = true
-  redis.call('ZREM', leased, id)
+  unleased[#unleased + 1] = id
   if alone == id then
     redis.call('HDEL', worker, 'alone')
     if redis.call('EXISTS', key('alone')) == 1 then wake() end
@@ -143,6 +143,7 @@ end
 for i = 2, #ARGV - 3, 4 do
   answer[#answer + 1] = settle(unpack(ARGV, i, i + 3))
 end
+in_chunks(unleased, function(...) redis.call('ZREM', leased, ...) end)
 -- The last one goes to the head first, so that they stand there in the order in which they were leased.
 for i = #released, 1, -1 do
   push_head(redis.call('HGET', job_key(released[i]), 'tenant'), released[i])

@@ -73,8 +73,18 @@ local function recover_lost()
   if recovered > buried then wake() end
 end
 
+-- Who knows what is parked somewhere asks for its ramp each second. Where nobody does any more, as after a release was
+-- rolled back, those that are left would only park its jobs again, so many a second and for ever.
+local ASKED_WITHIN = 10000
+local function end_forsaken_ramp(park, info)
+  if not (info.rate and info.offer and info.asked_at) or now - info.asked_at <= ASKED_WITHIN then return end
+  info.rate, info.released_at, info.carry, info.asked_at = nil, nil, nil, nil
+  redis.call('HSET', key('parks'), park, cjson.encode(info))
+end
+
 -- Jobs that may leave their park now: by the ramp's rate, or a few to see whether somebody takes them by now.
 local function due_of(park, info)
+  end_forsaken_ramp(park, info)
   if info.rate then
     local elapsed = math.min(1000, now - (info.released_at or now))
     local count = info.rate * elapsed / 1000 + (info.carry or 0)

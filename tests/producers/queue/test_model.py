@@ -25,6 +25,7 @@ from penstock.producers.queue.records import JobState
 from penstock.workers.broker.leases import LeasedJob, Settlement, Verb
 from tests.producers.queue.conftest import QUEUE, Bench, Worker, job
 from tests.producers.queue.soundness import read_records
+from tests.recovery.servers import full
 
 TENANTS = ["a", "b", "c"]
 WORKERS = 3
@@ -380,7 +381,7 @@ def test_any_steps_in_any_order_lose_and_double_nothing(client: "redis.Redis", n
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         machine,
         settings=settings(
-            max_examples=60,
+            max_examples=60 if full() else 25,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

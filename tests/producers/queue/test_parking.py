@@ -108,6 +108,28 @@ def test_a_ramp_that_runs_goes_on_at_the_new_rate(bench: Bench, worker: Worker) 
     assert len(bench.ready()) >= 80
 
 
+def test_a_ramp_that_nobody_asks_for_any_more_ends(bench: Bench, worker: Worker) -> None:
+    """After a roll-back those that are left park its jobs again: they must not be given them 200 a second for ever."""
+    park(bench, 100, offer=OFFER_MS, limit=LIMIT_MS)
+    worker.release("p", 0, 50.0)
+    let_time_pass(bench, 100)
+    assert worker.tick().released > 0
+    let_time_pass(bench, 1_000)
+    forget_who_asked(bench)
+    assert worker.tick().released == 10, "a few, to see whether somebody takes them by now"
+    assert "rate" not in json.loads(bench.client.hget(bench.keys.key("parks"), "p"))
+    assert worker.tick().released == 0
+    worker.release("p", 0, 50.0)
+    let_time_pass(bench, 1_000)
+    assert worker.tick().released > 10
+
+
+def forget_who_asked(bench: Bench) -> None:
+    parks = bench.keys.key("parks")
+    info = json.loads(bench.client.hget(parks, "p"))
+    bench.client.hset(parks, "p", json.dumps(info | {"asked_at": info["asked_at"] - 10_001}))
+
+
 def test_several_who_tick_share_one_ramp(bench: Bench) -> None:
     park(bench, 100)
     workers = [bench.worker() for _ in range(5)]

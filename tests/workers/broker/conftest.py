@@ -196,7 +196,7 @@ class Floor:
             record = self.producer.job(job_id)
             return record is not None and record.state in states
 
-        wait_for(is_there, f"{job_id} to be {' or '.join(states)}", seconds=20)
+        wait_for(is_there, f"{job_id} to be {' or '.join(states)}")
         return self.view(job_id)
 
     def ended(self, job_id: UUID) -> JobView:

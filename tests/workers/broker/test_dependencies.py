@@ -18,7 +18,7 @@ from tests.system import wait_for
 from tests.workers.broker.conftest import QUEUE, Chore, Errand, Floor, Shop
 
 SOON = timedelta(milliseconds=20)
-LONG = timedelta(seconds=10)
+LONG = timedelta(seconds=60)
 
 
 class Server:
@@ -105,7 +105,7 @@ def test_many_who_doubt_share_a_question(dependency: Dependency, server: Server)
     wait_for(lambda: server.asked == 1, "the question")
     server.gate.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert answers == [True] * 20
 
 
@@ -133,7 +133,7 @@ def test_a_stop_lets_nobody_wait(dependency: Dependency, server: Server) -> None
     threading.Timer(0.1, dependency.stop).start()
     started = time.monotonic()
     dependency.wait_until_back(LONG)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 def away_until(server: Server) -> Callable[[Job], Outcome]:
@@ -176,7 +176,7 @@ def test_jobs_stay_ready_and_say_what_they_wait_for(floor: Floor, dependency: De
     for one in jobs:
         view = floor.ended(one)
         assert (view.state, view.attempts, view.blocked_by) == ("done", 0, None)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
     assert all(set(seen) == {1} for seen in floor.actor.attempts.values())
 
 
@@ -224,8 +224,8 @@ def test_a_worker_that_is_held_up_stops_at_once(floor: Floor, dependency: Depend
     shop = opened(floor, dependency)
     wait_for(lambda: dependency.is_away, "the outage to be noticed")
     started = time.monotonic()
-    assert shop.stop(timedelta(seconds=20)) == 0
-    assert time.monotonic() - started < 10
+    assert shop.stop(timedelta(seconds=60)) == 0
+    assert time.monotonic() - started < 30
     assert floor.counts() == {"accepted": 1, "ready": 1}
 
 

@@ -70,12 +70,12 @@ def test_of_the_tenants_limit_a_job_takes_as_of_its_own(floor: Floor, once: bool
 
     opened(floor, tenant_limit=2, uses=(replace(ACCOUNT, limit=10, once=once),))
     job_id = floor.put("several runs", behave)
-    wait_for(lambda: len(started) == runs, f"{runs} runs", seconds=20)
+    wait_for(lambda: len(started) == runs, f"{runs} runs")
     if once:
         assert floor.ended(job_id).state == "done"
     else:
         held = f"limit:tenant:acme/kind:{Chore.kind}"
-        wait_for(lambda: floor.view(job_id).blocked_by == held, "the tenant's limit to hold it", seconds=20)
+        wait_for(lambda: floor.view(job_id).blocked_by == held, "the tenant's limit to hold it")
     assert len(started) == runs
 
 

@@ -108,14 +108,14 @@ def test_large_jobs_after_small_ones_do_not_pile_up_in_one_worker(floor: Floor) 
     shop = floor.open(policy=Policy(group_limit=GROUP), threads=2)
     for number in range(40):
         floor.put(f"small-{number}")
-    wait_for(lambda: floor.counts() == {"accepted": 40, "done": 40}, "the small ones to be done", 20)
+    wait_for(lambda: floor.counts() == {"accepted": 40, "done": 40}, "the small ones to be done")
     gate = Gate()
     # All at once, so that one lease brings many; and so that no compression makes them small again.
     floor.client.hset(floor.keys.key("meta"), "paused", "1")
     ids = [floor.put(f"large-{number}-{secrets.token_hex(50_000)}", gate) for number in range(30)]
     floor.client.hdel(floor.keys.key("meta"), "paused")
     gate.wait()
-    wait_for(lambda: floor.held_by_redis(shop) <= 4, "the rest to be back", 20)
+    wait_for(lambda: floor.held_by_redis(shop) <= 4, "the rest to be back")
     back = [UUID(one.decode()) for one in floor.client.lrange(floor.keys.key("ready:acme"), 0, -1)]
     assert back == ids[-len(back) :]
     assert len(back) == 26
@@ -135,4 +135,4 @@ def test_what_was_told_not_now_says_nothing_of_how_long_its_kind_takes(floor: Fl
     assert consumer._pace._ran == {}
     done = floor.put("done")
     floor.ended(done)
-    wait_for(lambda: set(consumer._pace._ran) == {Chore.kind}, "what ran to be known", 10)
+    wait_for(lambda: set(consumer._pace._ran) == {Chore.kind}, "what ran to be known")

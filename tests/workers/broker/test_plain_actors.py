@@ -106,7 +106,7 @@ def test_pipelines_pass_results_on(play: Play) -> None:
     store = stage.actor(seen.append, actor_name="store")
     stage.worker.start()
     dramatiq.pipeline([double.message(2), double.message(), store.message()], broker=stage.broker).run()
-    wait_for(lambda: seen == [8], "the end of the pipeline", seconds=20)
+    wait_for(lambda: seen == [8], "the end of the pipeline")
     stage.join()
 
 
@@ -122,7 +122,7 @@ def test_an_actor_can_send_messages_and_see_its_own(floor: Floor, play: Play) ->
 
     message = stage.actor(parent).send()
     stage.worker.start()
-    wait_for(lambda: seen == [message.message_id], "the child", seconds=20)
+    wait_for(lambda: seen == [message.message_id], "the child")
     stage.join()
     assert floor.counts() == {"accepted": 2, "done": 2}
 

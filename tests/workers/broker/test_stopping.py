@@ -28,8 +28,8 @@ def test_an_idle_worker_stops_at_once(floor: Floor) -> None:
     shop = floor.open()
     floor.ended(floor.put("b"))
     began = time.monotonic()
-    assert shop.stop(timedelta(seconds=30)) == 0
-    assert time.monotonic() - began < 10
+    assert shop.stop(timedelta(seconds=60)) == 0
+    assert time.monotonic() - began < 30
     assert floor.client.zcard(floor.keys.key("workers")) == 0, "it has taken leave"
 
 
@@ -39,15 +39,15 @@ def test_what_runs_finishes_and_what_has_not_begun_goes_back_in_order(floor: Flo
     waiting = [floor.put(f"w{number}") for number in range(6)]
     shop = floor.open(threads=1)
     gate.wait()
-    thread, left = stopping(shop, timedelta(seconds=20))
+    thread, left = stopping(shop, timedelta(seconds=60))
 
     def ready() -> list[str]:
         return [one.decode() for one in floor.client.lrange(floor.keys.key("ready:acme"), 0, -1)]
 
-    wait_for(lambda: ready() == list(map(str, waiting)), "the unstarted to be back, in order", seconds=5)
+    wait_for(lambda: ready() == list(map(str, waiting)), "the unstarted to be back, in order")
     assert floor.view(running).state == "leased"
     gate.go_on.set()
-    thread.join(20)
+    thread.join(60)
     assert left == [0]
     assert floor.view(running).state == "done"
     assert list(floor.actor.attempts) == ["running"]
@@ -71,24 +71,24 @@ def test_many_that_have_not_begun_go_back_in_order(floor: Floor, how: str) -> No
     shop.worker.queue_prefetch = 40
     shop.worker.start()
     gate.wait()
-    wait_for(lambda: floor.held_by_redis(shop) >= 30, "many to be leased", seconds=10)
+    wait_for(lambda: floor.held_by_redis(shop) >= 30, "many to be leased")
     if how == "Penstock's stop":
-        thread, _ = stopping(shop, timedelta(seconds=20))
+        thread, _ = stopping(shop, timedelta(seconds=60))
     else:
         thread = threading.Thread(target=shop.worker.stop)
         thread.start()
-        wait_for(lambda: not shop.worker.workers[0].running, "the stop", seconds=10)
+        wait_for(lambda: not shop.worker.workers[0].running, "the stop")
         gate.go_on.set()
 
     def ready() -> list[str]:
         return [one.decode() for one in floor.client.lrange(floor.keys.key("ready:acme"), 0, -1)]
 
-    wait_for(lambda: "leased" not in floor.counts() or floor.counts()["leased"] == 1, "the unstarted to be back", 10)
+    wait_for(lambda: "leased" not in floor.counts() or floor.counts()["leased"] == 1, "the unstarted to be back")
     back = ready()
     assert back == ids[-len(back) :]
     assert len(back) > 25
     gate.go_on.set()
-    thread.join(20)
+    thread.join(60)
 
 
 def test_nothing_new_is_leased(floor: Floor) -> None:
@@ -96,13 +96,13 @@ def test_nothing_new_is_leased(floor: Floor) -> None:
     shop = floor.open(threads=2)
     floor.put("running", gate)
     gate.wait()
-    thread, left = stopping(shop, timedelta(seconds=20))
-    wait_for(shop.broker.tools.stopping.is_set, "the stop", seconds=10)
+    thread, left = stopping(shop, timedelta(seconds=60))
+    wait_for(shop.broker.tools.stopping.is_set, "the stop")
     late = floor.put("late")
     time.sleep(0.3)  # a worker that still leased would have it
     assert floor.view(late).state == "ready"
     gate.go_on.set()
-    thread.join(20)
+    thread.join(60)
     assert left == [0]
     assert "late" not in floor.actor.attempts
 
@@ -114,7 +114,7 @@ def test_what_overruns_the_grace_is_interrupted_and_given_back(floor: Floor) -> 
     gate.wait()
     began = time.monotonic()
     assert shop.stop(timedelta(seconds=2)) == 1
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     view = floor.view(job_id)
     assert (view.state, view.attempts, view.crashes, view.history) == ("ready", 0, 0, [])
     assert floor.effects(job_id) == 0, "its transaction was rolled back"
@@ -170,10 +170,10 @@ def test_what_cannot_be_given_back_in_time_is_recovered_as_interrupted(floor: Fl
     thread, _ = stopping(shop, timedelta(seconds=2))
     ticks = client.tried["tick"]
     # The fleet hears that it is stopping; then Redis takes nothing more from it.
-    wait_for(lambda: client.tried["tick"] > ticks + 1, "a pulse", seconds=10)
+    wait_for(lambda: client.tried["tick"] > ticks + 1, "a pulse")
     client.fail("settle", 1_000)
     client.fail("leave", 1_000)
-    thread.join(20)
+    thread.join(60)
     gate.go_on.set()
     assert floor.view(job_id).state == "leased"
     again = Gate()
@@ -192,7 +192,7 @@ def test_a_stop_in_the_midst_of_many_jobs_loses_and_doubles_none(floor: Floor, t
     for _ in range(4):
         shop = floor.open(threads=threads)
         seen = len(floor.actor.deliveries)
-        wait_for(lambda seen=seen: len(floor.actor.deliveries) > seen + 10, "some work", seconds=20)  # type: ignore[misc]
+        wait_for(lambda seen=seen: len(floor.actor.deliveries) > seen + 10, "some work")  # type: ignore[misc]
         assert shop.stop(timedelta(seconds=5)) == 0
         assert "leased" not in floor.counts()
     floor.open(threads=4)

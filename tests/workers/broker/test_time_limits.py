@@ -60,7 +60,7 @@ def test_a_group_over_its_limit_is_dissolved(floor: Floor) -> None:
     """Nobody can say which of them takes so long."""
     ids = {name: floor.put(name) for name in ("a", "slow", "c")}
     floor.actor.behaviours["slow"] = endless
-    policy = Policy(max_retries=0, time_limit=timedelta(milliseconds=300), group_limit=8)
+    policy = Policy(max_retries=0, time_limit=timedelta(seconds=1), group_limit=8)
     floor.open(policy=policy, threads=1)
     views = {name: floor.ended(job_id) for name, job_id in ids.items()}
     assert {name: view.state for name, view in views.items()} == {"a": "done", "slow": "dead", "c": "done"}
@@ -125,8 +125,8 @@ def test_no_interrupt_lands_after_the_block(limits: TimeLimits, monkeypatch: pyt
     for thread in threads:
         thread.join(60)
     assert [racer.escaped for racer in racers] == [0, 0]
-    assert sum(racer.interrupted for racer in racers) > 50
-    assert sum(racer.whole for racer in racers) > 50
+    assert sum(racer.interrupted for racer in racers) > 10
+    assert sum(racer.whole for racer in racers) > 10
     assert not limits._runs
 
 
@@ -136,7 +136,7 @@ def test_a_shutdown_interrupts_all_that_runs_and_nothing_else(limits: TimeLimits
     def run() -> None:
         try:
             with limits.within(timedelta(hours=1)):
-                inside.wait(10)
+                inside.wait(60)
                 while True:
                     time.sleep(0.001)
         except ShutdownError as error:
@@ -145,10 +145,10 @@ def test_a_shutdown_interrupts_all_that_runs_and_nothing_else(limits: TimeLimits
     threads = [threading.Thread(target=run) for _ in range(2)]
     for thread in threads:
         thread.start()
-    inside.wait(10)
+    inside.wait(60)
     assert limits.interrupt_all(ShutdownError) == 2
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert len(caught) == 2
     assert limits.interrupt_all(ShutdownError) == 0
 
@@ -196,7 +196,7 @@ def test_a_hung_run_is_told() -> None:
 
     thread = threading.Thread(target=run)
     thread.start()
-    assert inside.wait(10)
+    assert inside.wait(60)
     now[0] = 2.0
     assert not limits._look()
     now[0] = 0.9 + HUNG_AFTER.total_seconds()

@@ -62,7 +62,7 @@ def test_with_every_idle_connection_cut_a_batch_and_its_form_get_through(
         apply_form(connection, "acme", "f", FORM)
     roomy = settings.model_copy(update={"pool_min": 8, "pool_max": 8})
     with open_pool(roomy, "penstock-cut-test") as pool:
-        pool.wait(10)
+        pool.wait(60)
         execution = assemble(roomy, pool).execution
         cut = database.query(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'penstock-cut-test'"

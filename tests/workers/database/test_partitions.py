@@ -104,7 +104,7 @@ def test_callers_at_once_make_it_once(
     """Eight threads of each of two processes, as it were."""
     others = Partitions(pool)
     calls, calls_of_others = Calls(partitions, monkeypatch), Calls(others, monkeypatch)
-    together = threading.Barrier(16, timeout=10)
+    together = threading.Barrier(16, timeout=60)
 
     def ensure(which: Partitions) -> None:
         together.wait()
@@ -163,7 +163,7 @@ def test_connections_cut_while_idle_cost_the_transaction_one_try_at_most(
     roomy = settings.model_copy(update={"pool_min": 6, "pool_max": 6})
     waits: list[float] = []
     with open_pool(roomy, "penstock-cut-partitions") as pool:
-        pool.wait(10)
+        pool.wait(60)
         partitions = Partitions(pool)
         cut = database.query(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = %s", pool.name

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from urllib.parse import urlencode
 
 import psycopg
@@ -82,11 +81,9 @@ def test_a_pool_whose_server_was_away_for_long_connects_at_once(settings: Worker
                 with pytest.raises(psycopg.OperationalError), pool.connection():
                     pass
             database.query(f"ALTER DATABASE {database.name} CONNECTION LIMIT -1")
-            returned = time.monotonic()
             # What the owner of the pool does when the server has answered.
             pool.check()
-            with pool.connection(timeout=5) as connection:
+            with pool.connection(timeout=5) as connection:  # the next try by itself would come later than that
                 connection.execute("SELECT 1")
-            assert time.monotonic() - returned < 2.5
     finally:
         database.query(f"ALTER DATABASE {database.name} CONNECTION LIMIT -1")

@@ -87,7 +87,7 @@ def test_a_pooler_whose_server_is_away(own_postgres: OwnPostgres) -> None:
             assert time.monotonic() - started < LIMIT_SECONDS
         finally:
             own_postgres.start()
-        wait_for(prober, "the server behind the pooler", 10)
+        wait_for(prober, "the server behind the pooler")
 
 
 def test_a_begin_that_waits_in_a_pooler_is_cut(own_postgres: OwnPostgres) -> None:
@@ -109,10 +109,10 @@ def test_a_begin_that_waits_in_a_pooler_is_cut(own_postgres: OwnPostgres) -> Non
             # The control: nobody but us ends that wait.
             assert not failed.wait(1)
             beginnings.cut()
-            assert failed.wait(2)
+            assert failed.wait(60)
         finally:
             beginnings.cut()
-            thread.join(5)
+            thread.join(60)
             own_postgres.start()
         assert held.closed
 

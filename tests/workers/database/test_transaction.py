@@ -62,7 +62,7 @@ class Tries:
 def test_of_two_transactions_in_a_deadlock_both_take_effect_once(
     transactions: Transactions, counters: Database
 ) -> None:
-    both_hold_one = threading.Barrier(2, timeout=10)
+    both_hold_one = threading.Barrier(2, timeout=60)
 
     def crossing(first: str, second: str) -> Tries:
         def work(transaction: Transaction, attempt: int) -> None:
@@ -228,7 +228,7 @@ def test_connections_cut_while_idle_cost_one_try_at_most(
 ) -> None:
     roomy = settings.model_copy(update={"pool_min": 6, "pool_max": 6})
     with open_pool(roomy, "penstock-idle-test") as pool:
-        pool.wait(10)
+        pool.wait(60)
         idle = "SELECT pid FROM pg_stat_activity WHERE application_name = 'penstock-idle-test'"
         pids = [pid for (pid,) in counters.query(idle)]
         assert len(pids) == 6

@@ -48,6 +48,7 @@ _SETTING_TYPES: Mapping[str, set[QuestionType]] = {
     "max": {QuestionType.NUMBER, QuestionType.RATING},
     "max_length": {QuestionType.TEXT, QuestionType.TEXTAREA},
     "region": {QuestionType.PHONE},
+    "subject": {QuestionType.TEXT, QuestionType.EMAIL, QuestionType.PHONE},
 }
 
 Region = Annotated[str, Field(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2, such as DE")]
@@ -71,6 +72,11 @@ class Question(_Definition):
     region: Region | None = Field(default=None, description="phone: where a number without country code is read")
     empty_values: tuple[str, ...] = Field(default=(), description="texts that count as no answer, such as N/A")
     sensitive: bool = Field(default=False, description="shown redacted to operators")
+    subject: bool | None = Field(
+        default=None,
+        description="text, email, phone: the answer names the person that the row is about, by which that person's data"
+        " is found; e-mail addresses do unless it is false",
+    )
 
     @field_validator("id", "text", "options", "empty_values")
     @classmethod
@@ -113,6 +119,17 @@ class Question(_Definition):
         return self
 
 
+class LegalBasis(StrEnum):
+    """On what the processing of a form's answers rests: the six of GDPR, article 6 (1)."""
+
+    CONSENT = "consent"
+    CONTRACT = "contract"
+    LEGAL_OBLIGATION = "legal_obligation"
+    VITAL_INTERESTS = "vital_interests"
+    PUBLIC_TASK = "public_task"
+    LEGITIMATE_INTERESTS = "legitimate_interests"
+
+
 class Form(_Definition):
     """A form's definition, as its author writes it. Versions of it are numbered when they are stored."""
 
@@ -121,6 +138,12 @@ class Form(_Definition):
     description: Annotated[str, Field(max_length=1_000)] | None = None
     timezone: str = Field(default="UTC", description="IANA zone in which datetimes without offset are read")
     region: Region | None = Field(default=None, description="where telephone numbers without country code are read")
+    purpose: Annotated[str, Field(min_length=1, max_length=1_000)] | None = Field(
+        default=None, description="what the answers are for, as the people who give them are told"
+    )
+    legal_basis: LegalBasis | None = Field(
+        default=None, description="on what processing the answers rests (GDPR, article 6)"
+    )
     questions: Annotated[tuple[Question, ...], Field(min_length=1, max_length=1_000)]
 
     @field_validator("timezone")
@@ -132,7 +155,7 @@ class Form(_Definition):
             raise ValueError(f"{zone!r} is not an IANA time zone") from None
         return zone
 
-    @field_validator("title", "description")
+    @field_validator("title", "description", "purpose")
     @classmethod
     def _storable(cls, value: str | None) -> str | None:
         if value is not None and not is_storable(value):

@@ -36,6 +36,14 @@ class Submission(BaseModel):
         default=None,
         description="in a replay of rejections: the rejected row's position in its batch, from 0",
     )
+    erased: bool | None = Field(
+        default=None,
+        description="true in the place of a row that was taken out at a person's demand: it is counted, not stored",
+    )
+
+
+#: What stands in a payload for a row that was taken out: the ids of others derive from their places.
+ERASED_ROW = b'{"answers":{},"erased":true}'
 
 
 class WriteSubmissionBatch(Payload, kind="submission_batch.write", queue=Queue.SUBMISSIONS):

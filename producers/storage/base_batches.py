@@ -10,6 +10,7 @@ from psycopg.rows import class_row
 _SUMMARY = """
 SELECT min(b.form_id) AS form_id, count(*)::int AS batches, sum(b.stored)::bigint AS stored,
        sum(b.rejected)::bigint AS rejected, sum(b.duplicates)::bigint AS duplicates,
+       sum(b.erased)::bigint AS erased,
        min(b.received_at) AS received_at, max(b.committed_at) AS committed_at
   FROM penstock.submission_batches b
  WHERE b.tenant = %s AND b.base_batch_id = %s
@@ -26,19 +27,22 @@ class BaseSummary:
     stored: int | None
     rejected: int | None
     duplicates: int | None
+    erased: int | None
     received_at: datetime | None
     committed_at: datetime | None
 
     def as_dict(self) -> dict[str, Any]:
         """The numbers as endpoints show them."""
         stored, rejected, duplicates = self.stored or 0, self.rejected or 0, self.duplicates or 0
+        erased = self.erased or 0
         return {
             "form_id": self.form_id,
             "batches_done": self.batches,
-            "rows": stored + rejected + duplicates,
+            "rows": stored + rejected + duplicates + erased,
             "stored": stored,
             "rejected": rejected,
             "duplicates": duplicates,
+            **({"erased": erased} if erased else {}),
             "received_at": None if self.received_at is None else self.received_at.isoformat(),
             "committed_at": None if self.committed_at is None else self.committed_at.isoformat(),
         }

@@ -29,11 +29,13 @@ class StoredBatch:
     received_at: datetime
     committed_at: datetime
     unresolved: int
+    #: Rows of people whose data was erased.
+    erased: int = 0
 
     @property
     def rows(self) -> int:
         """How many rows the batch had."""
-        return self.stored + self.rejected + self.duplicates
+        return self.stored + self.rejected + self.duplicates + self.erased
 
     def as_dict(self) -> dict[str, Any]:
         """The batch as commands and endpoints show it."""
@@ -49,6 +51,7 @@ class StoredBatch:
             "stored": self.stored,
             "rejected": self.rejected,
             "duplicates": self.duplicates,
+            **({"erased": self.erased} if self.erased else {}),
             # None rather than a made-up rate where there is nothing to divide.
             "success_rate": round((self.rows - self.rejected) / self.rows, 6) if self.rows else None,
             "rejected_unresolved": self.unresolved,
@@ -92,7 +95,7 @@ class Rejection:
 
 _BATCH = """
 SELECT b.batch_id, b.tenant, b.form_id, b.form_version, b.base_batch_id, b.first_position, b.status, b.stored,
-       b.rejected, b.duplicates, b.digest, b.replays, b.received_at, b.committed_at,
+       b.rejected, b.duplicates, b.erased, b.digest, b.replays, b.received_at, b.committed_at,
        (SELECT count(*) FROM penstock.submission_rejections r
          WHERE r.tenant = b.tenant AND r.batch_id = b.batch_id AND r.resolved_at IS NULL)::int AS unresolved
   FROM penstock.submission_batches b

@@ -99,6 +99,7 @@ def _summary(connection: psycopg.Connection, batch_id: str, found: list[StoredBa
         return found[0].as_dict() | {"faults": faults}
     rows = sum(part.rows for part in found)
     rejected = sum(part.rejected for part in found)
+    erased = sum(part.erased for part in found)
     return {
         "batch_id": batch_id,
         "tenant": tenant,
@@ -109,6 +110,7 @@ def _summary(connection: psycopg.Connection, batch_id: str, found: list[StoredBa
         "stored": sum(part.stored for part in found),
         "rejected": rejected,
         "duplicates": sum(part.duplicates for part in found),
+        **({"erased": erased} if erased else {}),
         "success_rate": round((rows - rejected) / rows, 6) if rows else None,
         "rejected_unresolved": sum(part.unresolved for part in found),
         "faults": faults,
@@ -140,6 +142,8 @@ def _tell(value: dict[str, Any]) -> str:
         f"{value['batch_id']}: {value['state']}, {value['rows']:,} rows of the form {value['form_id']}",
         f"  stored {value['stored']:,}  rejected {value['rejected']:,}  duplicates {value['duplicates']:,}",
     ]
+    if value.get("erased"):
+        lines.append(f"  erased at people's demand {value['erased']:,}")
     if value["rejected"]:
         told = ", ".join(f"{code} {count:,}" for code, count in value["faults"].items())
         lines.append(f"  rejected for: {told} ({value['rejected_unresolved']:,} rows not replayed yet)")

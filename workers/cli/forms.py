@@ -89,6 +89,8 @@ def show(form: str, version: int | None, tenant: str | None, as_json: bool) -> N
 def _tell_form(stored: StoredForm) -> str:
     form = stored.parse()
     lines = [f"{stored.form_id} version {stored.version} of {stored.latest_version}: {form.title}"]
+    lines += [f"  purpose: {form.purpose}"] if form.purpose else []
+    lines += [f"  legal basis: {form.legal_basis}"] if form.legal_basis else []
     lines += [
         f"  {question.id}  {question.type}{' (required)' if question.required else ''}  {question.text}"
         for question in form.questions

@@ -34,6 +34,10 @@ _LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))"
 _OPEN = "SELECT queue, count(*) FROM penstock.dead_letters WHERE queue = ANY(%s) AND state = 'open' GROUP BY queue"
 
 
+#: Takes out of letters what must not be kept.
+Clean = Callable[[psycopg.Connection, Sequence[LetterRecord]], Sequence[LetterRecord]]
+
+
 @dataclass(frozen=True, slots=True)
 class _Pair:
     standing: Standing
@@ -52,6 +56,7 @@ class Archive:
         namespace: of the queues.
         transactions: without tries of their own; the loop tries again.
         clock: seconds, monotonic.
+        clean: asked within the transaction what of the letters may be kept; all of them as they are if absent.
     """
 
     def __init__(
@@ -60,11 +65,14 @@ class Archive:
         namespace: str,
         transactions: Transactions,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        clean: Clean | None = None,
     ) -> None:
         self._unarchived = Unarchived(client, namespace)
         self._namespace = namespace
         self._transactions = transactions
         self._clock = clock
+        self._clean = clean
         self._most = ROUND_LETTERS
         self._aside: dict[Standing, float] = {}
 
@@ -149,7 +157,8 @@ class Archive:
         row = connection.execute(_LOCK, (f"penstock/dead_letters/{self._namespace}/{queue}",)).fetchone()
         if row is None or not row[0]:
             return False
-        insert_letters(connection, [pair.letter for pair in pairs])
+        letters = [pair.letter for pair in pairs]
+        insert_letters(connection, letters if self._clean is None else self._clean(connection, letters))
         return True
 
     def _shrink(self, error: PenstockError, pairs: list[_Pair]) -> None:

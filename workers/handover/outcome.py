@@ -31,6 +31,7 @@ class Tally:
     stored: int = 0
     rejected: int = 0
     duplicates: int = 0
+    erased: int = 0
     settled_rows: int = 0
     settled_batches: int = 0
     dead: list[JobRecord] = field(default_factory=list)
@@ -40,6 +41,7 @@ class Tally:
         self.stored += stored.stored
         self.rejected += stored.rejected
         self.duplicates += stored.duplicates
+        self.erased += stored.erased
         self._settle(stored.rows)
 
     def count_known(self, part: Part) -> None:
@@ -63,6 +65,7 @@ class Tally:
             "stored": self.stored,
             "rejected": self.rejected,
             "duplicates": self.duplicates,
+            **({"erased": self.erased} if self.erased else {}),
             "seconds": round(seconds, 3),
         }
 

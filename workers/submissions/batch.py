@@ -13,6 +13,7 @@ from penstock.schemas.submission_batch import batch_digest
 from penstock.workers.forms.cache import FormCache, FormVersion
 from penstock.workers.job import Job
 from penstock.workers.submissions import store
+from penstock.workers.submissions.erased import without_erased
 from penstock.workers.submissions.identities import Identity
 from penstock.workers.submissions.instants import unix_microseconds
 from penstock.workers.submissions.json_pieces import UncuttableError, object_pieces
@@ -48,9 +49,12 @@ class WriteResult:
     rejected: int = 0
     duplicates: int = 0
     repeated: bool = False
+    #: Rows of people whose data was erased after the batch was enqueued.
+    erased: int = 0
 
 
 _BY_INSTANT = attrgetter("submitted_us", "submission_id")
+_BY_ID = attrgetter("submission_id")
 _decode = msgspec.json.Decoder(_Wire).decode
 
 
@@ -74,10 +78,10 @@ class BatchReader:
         received_us = max(0, unix_microseconds(job.enqueued_at))
         base = wire.base_batch_id or wire.batch_id
         sent = bytes(wire.submissions)
-        accepted, rejected = _judge(
+        accepted, rejected, erased = _judge(
             sent, form, Identity(base, wire.first_position, received_us, wire.replays is not None)
         )
-        rows = len(accepted) + len(rejected)
+        rows = len(accepted) + len(rejected) + erased
         if rows == 0:
             raise InvalidInputError(Code.BATCH_EMPTY, f"the batch {wire.batch_id!r} holds no row")
         if rows > self._batch_size_limit:
@@ -87,7 +91,7 @@ class BatchReader:
             )
         # In one order: two transactions that meet the same rows then wait instead of deadlocking. The instant comes
         # first since COPY writes partition by partition; rows of one instant are in the order of the index.
-        accepted.sort(key=_BY_INSTANT)
+        accepted.sort(key=_BY_ID if len({row.submitted_us for row in accepted}) == 1 else _BY_INSTANT)
         return PreparedBatch(
             tenant=job.tenant,
             batch_id=wire.batch_id,
@@ -104,6 +108,7 @@ class BatchReader:
             received_us=received_us,
             accepted=accepted,
             rejected=rejected,
+            erased=erased,
         )
 
 
@@ -152,23 +157,26 @@ def _compact(submissions: bytes) -> bytes:
         return b"[" + b",".join(raw_rows(submissions)) + b"]"
 
 
-def _judge(sent: bytes, form: FormVersion, identity: Identity) -> tuple[list[Accepted], list[Rejected]]:
+def _judge(sent: bytes, form: FormVersion, identity: Identity) -> tuple[list[Accepted], list[Rejected], int]:
     try:
         return judge_rows(sent, form, identity)
     except UndecodableRowsError:
         raise InvalidInputError(Code.JOB_PAYLOAD_INVALID, "the payload's submissions are not a list") from None
 
 
-def write_batch(connection: psycopg.Connection, batch: PreparedBatch) -> WriteResult:
+def write_batch(connection: psycopg.Connection, batch: PreparedBatch, token_keys: str | None = None) -> WriteResult:
     """Write one batch within the caller's transaction, as if in one of its own: all of it or nothing.
 
+    `token_keys` is the setting with whose keys people are named whose data was erased; it is needed where some were.
+
     Raises:
+        InvalidInputError: `CONFIG_INVALID` where it is needed and is not there: nobody may be brought back unseen.
         ConflictError: `BATCH_CONFLICT`; nothing of the batch is written.
         NotFoundError: `BATCH_NOT_FOUND` where it replays rejections of a batch that is not there.
     """
     connection.execute("SAVEPOINT batch")
     try:
-        result = _write(connection, batch)
+        result = _write(connection, batch, token_keys)
     except PenstockError:
         connection.execute("ROLLBACK TO SAVEPOINT batch; RELEASE SAVEPOINT batch")
         raise
@@ -176,17 +184,21 @@ def write_batch(connection: psycopg.Connection, batch: PreparedBatch) -> WriteRe
     return result
 
 
-def _write(connection: psycopg.Connection, batch: PreparedBatch) -> WriteResult:
-    if _is_repeated(store.claim(connection, batch), batch):
+def _write(connection: psycopg.Connection, judged: PreparedBatch, token_keys: str | None) -> WriteResult:
+    claim = store.claim(connection, judged)
+    if _is_repeated(claim, judged):
         return WriteResult(repeated=True)
+    batch = judged
+    if claim.watch is not None and claim.watch.concerns(judged.received_at):
+        batch = without_erased(connection, judged, token_keys, judged.received_at)
     rows = batch.accepted if batch.replays is None else _unresolved(connection, batch, batch.replays)
     stored = _write_rows(connection, batch, rows)
     duplicates = len(batch.accepted) - stored
-    if duplicates:
+    if duplicates or batch.erased != judged.erased:
         store.correct_counts(connection, batch, stored, duplicates)
     if batch.rejected:
         store.insert_rejections(connection, batch)
-    return WriteResult(stored=stored, rejected=len(batch.rejected), duplicates=duplicates)
+    return WriteResult(stored, len(batch.rejected), duplicates, erased=batch.erased)
 
 
 def _is_repeated(claim: Claim, batch: PreparedBatch) -> bool:

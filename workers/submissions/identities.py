@@ -63,6 +63,10 @@ class Identities:
         #: Gives the id of the row at a position of the whole file.
         self.id_at = ids.of_positions(identity.base_batch_id)
 
+    def all_derived(self, count: int) -> list[bytes]:
+        """The ids of the batch's first `count` rows where none of them brings one."""
+        return self._ids.in_a_row(self._identity.base_batch_id, self._identity.first_position, count)
+
     def settle(self, index: int, row: WireRow) -> Settled | tuple[Fault, ...]:
         """Settle one row's identity, or say all that is wrong with it."""
         faults = [*self._position_faults(row)]

@@ -57,8 +57,8 @@ class UndecodableRowsError(ValueError):
     """Raised when a batch's `submissions` is not a list, so that there are no rows to speak of."""
 
 
-def judge_rows(submissions: bytes, form: FormVersion, identity: Identity) -> tuple[list[Accepted], list[Rejected]]:
-    """Judge each row by itself.
+def judge_rows(submissions: bytes, form: FormVersion, identity: Identity) -> tuple[list[Accepted], list[Rejected], int]:
+    """Judge each row by itself; the number is of rows that were taken out at a person's demand.
 
     Raises:
         UndecodableRowsError: where the bytes are not a list at all.
@@ -70,13 +70,13 @@ def judge_rows(submissions: bytes, form: FormVersion, identity: Identity) -> tup
         # Some row is not what rows are: find which, and spare the others.
         for index, content in enumerate(raw_rows(submissions)):
             judge.content(index, bytes(content))
-        return judge.accepted, judge.rejected
+        return judge.accepted, judge.rejected, judge.erased
     faulty = judge.rows(rows)
     if faulty:
         raws = raw_rows(submissions)
         for index, faults in faulty:
             judge.reject(index, bytes(raws[index]), rows[index], faults)
-    return judge.accepted, judge.rejected
+    return judge.accepted, judge.rejected, judge.erased
 
 
 def raw_rows(submissions: bytes) -> Sequence[msgspec.Raw] | Sequence[bytes]:
@@ -102,19 +102,22 @@ class _Judge:
         self._identity = identity
         self.accepted: list[Accepted] = []
         self.rejected: list[Rejected] = []
+        self.erased = 0
 
     def rows(self, rows: list[WireRow]) -> list[tuple[int, tuple[Fault, ...]]]:
         """Accept the good rows; returns the index and the faults of each of the others."""
-        check, accept, id_at = self._check, self.accepted.append, self._identities.id_at
-        first, received_us = self._identity.first_position, self._identity.received_us
+        check, accept, received_us = self._check, self.accepted.append, self._identity.received_us
         in_place = not self._identity.is_replay
+        # The first row shows what the others are like; for those that it misjudges this is only slower.
+        ids = self._identities.all_derived(len(rows)) if in_place and rows and rows[0].id is None else ()
+        first, id_at = self._identity.first_position, self._identities.id_at
         faulty = []
         for index, row in enumerate(rows):
             answers = check(bytes(row.answers))
             is_plain = in_place and row.id is None and row.submitted_at is None and row.position is None
             if is_plain and type(answers) is bytes:
                 # Nearly every row: its place is its identity, and the batch's instant its own.
-                accept(Accepted(id_at(first + index), received_us, None, answers))
+                accept(Accepted(ids[index] if ids else id_at(first + index), received_us, None, answers))
             elif faults := self._settle(index, row, answers):
                 faulty.append((index, faults))
         return faulty
@@ -138,6 +141,10 @@ class _Judge:
             members = object_pieces(content)
         except UncuttableError:
             return None, (_NO_OBJECT,)
+        if members.get("erased") == b"true":
+            # It keeps the place of what an erasure took out of a dead letter, or of a job that waited.
+            self.erased += 1
+            return None, ()
         row = WireRow(
             answers=msgspec.Raw(),
             id=_text(members.get("id")),

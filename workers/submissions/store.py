@@ -13,6 +13,7 @@ from uuid import UUID
 import psycopg
 from psycopg.types.json import Json
 
+from penstock.workers.erasures.tombstones import Watch
 from penstock.workers.submissions.copy_block import COLUMNS, copy_block
 from penstock.workers.submissions.rows import Accepted, Rejected
 from penstock.workers.telemetry.queries import timed_query
@@ -38,6 +39,8 @@ class PreparedBatch:
     received_us: int
     accepted: Sequence[Accepted]
     rejected: Sequence[Rejected]
+    #: Rows whose people were erased; nothing of them is in the others.
+    erased: int = 0
 
     @property
     def received_at(self) -> datetime:
@@ -58,24 +61,36 @@ class LedgerRow:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What claiming a batch id found: the ledger row that was there (None: it is ours now), and the file's cut."""
+    """What claiming a batch id found.
+
+    Attributes:
+        known: the ledger row that was there; None: it is ours now.
+        cut: the form and the batch size of the file.
+        watch: what is known of erasures of the tenant's people; nearly always None.
+    """
 
     known: LedgerRow | None
     cut: tuple[int, int | None]
+    watch: Watch | None = None
 
 
 _CLAIM_LEDGER = """
 INSERT INTO penstock.submission_batches
        (tenant, batch_id, form_key, form_id, form_version, base_batch_id, first_position, digest,
-        stored, rejected, duplicates, job_id, replays, received_at)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %b, %s, %s, 0, %s, %s, %s)
+        stored, rejected, duplicates, erased, job_id, replays, received_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %b, %s, %s, 0, %s, %s, %s, %s)
 ON CONFLICT (tenant, batch_id) DO NOTHING
 """
 _CLAIM_BASE = """
 INSERT INTO penstock.base_batches (tenant, base_batch_id, form_key, batch_size) VALUES (%s, %s, %s, %s)
 ON CONFLICT (tenant, base_batch_id) DO NOTHING
 """
-_READ_BASE = "SELECT form_key, batch_size FROM penstock.base_batches WHERE tenant = %s AND base_batch_id = %s"
+# The tenant's mark comes along: after the first write, as `watches_of` says, and without a statement of its own.
+_READ_BASE = """
+SELECT base.form_key, base.batch_size, mark.newest, mark.running
+  FROM penstock.base_batches base LEFT JOIN penstock.erasure_marks mark USING (tenant)
+ WHERE base.tenant = %s AND base.base_batch_id = %s
+"""
 _READ_LEDGER = """
 SELECT form_key, form_version, digest, base_batch_id, replays
   FROM penstock.submission_batches WHERE tenant = %s AND batch_id = %s
@@ -90,7 +105,8 @@ SELECT row.submitted_at, %(received_at)s, row.submission_id, %(form_key)s, %(bat
 ON CONFLICT (form_key, submission_id, submitted_at) DO NOTHING
 """
 _COUNT = """
-UPDATE penstock.submission_batches SET stored = %s, duplicates = %s WHERE tenant = %s AND batch_id = %s
+UPDATE penstock.submission_batches SET stored = %s, rejected = %s, duplicates = %s, erased = %s
+ WHERE tenant = %s AND batch_id = %s
 """
 _REJECT = """
 INSERT INTO penstock.submission_rejections
@@ -120,6 +136,7 @@ def claim(connection: psycopg.Connection, batch: PreparedBatch) -> Claim:
         batch.digest,
         len(batch.accepted),
         len(batch.rejected),
+        batch.erased,
         batch.job_id,
         batch.replays,
         batch.received_at,
@@ -129,9 +146,10 @@ def claim(connection: psycopg.Connection, batch: PreparedBatch) -> Claim:
         claimed = connection.execute(_CLAIM_LEDGER, ledger)
         connection.execute(_CLAIM_BASE, (*base, batch.form_key, batch.batch_size))
         read = connection.execute(_READ_BASE, base)
-    cut = read.fetchone() or (batch.form_key, batch.batch_size)
+    form_key, batch_size, newest, running = read.fetchone() or (batch.form_key, batch.batch_size, None, None)
+    cut = (form_key, batch_size)
     if claimed.rowcount:
-        return Claim(None, cut)
+        return Claim(None, cut, None if newest is None else Watch(newest, running))
     known = connection.execute(_READ_LEDGER, key).fetchone()
     if known is None:
         raise psycopg.errors.SerializationFailure("the ledger row vanished between two statements")
@@ -182,7 +200,8 @@ def insert_new_rows(connection: psycopg.Connection, batch: PreparedBatch, rows: 
 def correct_counts(connection: psycopg.Connection, batch: PreparedBatch, stored: int, duplicates: int) -> None:
     """Say in the ledger what was stored where that is not what was hoped for."""
     with timed_query("update", "submission_batches"):
-        connection.execute(_COUNT, (stored, duplicates, batch.tenant, batch.batch_id))
+        counts = (stored, len(batch.rejected), duplicates, batch.erased)
+        connection.execute(_COUNT, (*counts, batch.tenant, batch.batch_id))
 
 
 def insert_rejections(connection: psycopg.Connection, batch: PreparedBatch) -> None:

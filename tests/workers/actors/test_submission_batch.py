@@ -100,7 +100,7 @@ def at_once(*calls: Callable[[], Sequence[Outcome]]) -> list[Sequence[Outcome]]:
     start = threading.Barrier(len(calls))
 
     def run(call: Callable[[], Sequence[Outcome]]) -> Sequence[Outcome]:
-        start.wait(10)
+        start.wait(60)
         return call()
 
     with ThreadPoolExecutor(len(calls)) as threads:

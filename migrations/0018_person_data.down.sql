@@ -1,0 +1,13 @@
+DROP FUNCTION penstock.end_person_data_request(uuid, jsonb);
+DROP FUNCTION penstock.erase_posts(uuid, text, integer);
+DROP FUNCTION penstock.erase_in_replay(uuid, uuid, jsonb);
+DROP FUNCTION penstock.erase_in_outbox(uuid, bigint, bytea);
+DROP FUNCTION penstock.erase_in_letter(uuid, uuid, bytea, text, bytea, jsonb);
+DROP FUNCTION penstock.erase_rejections(uuid, text[], integer[]);
+DROP FUNCTION penstock.erase_submissions(uuid, integer[], uuid[], timestamptz[]);
+DROP FUNCTION penstock.tenant_of_erasure(uuid);
+REVOKE UPDATE (rejected) ON penstock.submission_batches FROM penstock_worker;
+ALTER TABLE penstock.submission_batches DROP COLUMN erased;
+DROP TABLE penstock.erasure_marks;
+DROP TABLE penstock.erased_subjects;
+DROP TABLE penstock.person_data_requests;

@@ -1,0 +1,1 @@
+"""One person's data: found, exported, corrected, erased. Told in docs/compliance.md."""

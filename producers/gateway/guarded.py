@@ -12,9 +12,10 @@ from penstock.producers.gateway.keys import Principal
 from penstock.producers.gateway.request_limits import Policy, exceeded
 from penstock.producers.gateway.request_spans import STATUS, request_span
 from penstock.producers.gateway.services import Services, Slots, services_of
+from penstock.producers.queue.refusals import prefix_of
 from penstock.producers.tracing import Cause, bind_cause, unbind_cause
 from penstock.schemas.api_key import Scope
-from penstock.schemas.errors import Code, UnavailableError
+from penstock.schemas.errors import Code, PenstockError, UnavailableError
 from penstock.schemas.trace import parse_trace
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -32,10 +33,10 @@ def guarded(scope: Scope, endpoint: Endpoint, *, is_timed: bool = True) -> Endpo
     async def guarded_endpoint(request: Request) -> Response:
         services = services_of(request)
         await _count(request, services.address_policy, place_of(request))
-        principal = await services.access.principal(request)
+        principal = await _principal(request)
         if principal.key_id is not None:
             await _count(request, services.key_policy, str(principal.key_id))
-        principal.require(scope)
+        _require(request, principal, scope)
         request.state.principal = principal
         with request_span(request) as span, _cause(request, span.trace):
             response = await (within(services, endpoint(request)) if is_timed else endpoint(request))
@@ -82,6 +83,28 @@ def principal_of(request: Request) -> Principal:
     """Who asks."""
     found: Principal = request.state.principal
     return found
+
+
+async def _principal(request: Request) -> Principal:
+    """Who asks. That somebody was refused is noted for the audit."""
+    services = services_of(request)
+    try:
+        return await services.access.principal(request)
+    except PenstockError as error:
+        services.refusals.note(error, _network_of(request), error.details.get("key_id"))
+        raise
+
+
+def _require(request: Request, principal: Principal, scope: Scope) -> None:
+    try:
+        principal.require(scope)
+    except PenstockError as error:
+        services_of(request).refusals.note(error, _network_of(request), str(principal.key_id))
+        raise
+
+
+def _network_of(request: Request) -> str:
+    return prefix_of(request.client.host if request.client is not None else "")
 
 
 async def _count(request: Request, policy: Policy, whose: str) -> None:

@@ -265,7 +265,8 @@ def _invalid() -> PenstockError:
 
 def _require_good(known: KnownKey) -> None:
     # Only who has the whole key is told this much.
+    details = {"key_id": str(known.key.key_id)}
     if known.key.revoked:
-        raise PenstockError(Code.AUTH_TOKEN_INVALID, f"the API key {known.key.key_id} was revoked")
+        raise PenstockError(Code.AUTH_TOKEN_INVALID, f"the API key {known.key.key_id} was revoked", details=details)
     if known.is_expired(known.used_at):
-        raise PenstockError(Code.AUTH_TOKEN_EXPIRED, f"the API key {known.key.key_id} has expired")
+        raise PenstockError(Code.AUTH_TOKEN_EXPIRED, f"the API key {known.key.key_id} has expired", details=details)

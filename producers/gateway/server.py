@@ -15,6 +15,7 @@ from penstock.producers.gateway.access import split_address
 from penstock.producers.gateway.app import create_app
 from penstock.producers.gateway.connections import bounded_protocol
 from penstock.producers.gateway.keys import KeyCheck
+from penstock.producers.gateway.refusals import PutAway
 from penstock.producers.gateway.services import Services
 from penstock.producers.gateway.settings import GatewaySettings
 from penstock.producers.gateway.surround import Observe
@@ -60,6 +61,7 @@ class GatewayServer:
         database: where forms and outcomes are.
         checks: of API keys; None where none are wanted.
         observe: told of each answer, in the event loop.
+        refused: has refused uses of keys recorded; called in a thread of its own.
     """
 
     def __init__(
@@ -70,12 +72,14 @@ class GatewayServer:
         *,
         checks: KeyCheck | None = None,
         observe: Observe = lambda *_: None,
+        refused: PutAway = lambda _: None,
     ) -> None:
         self._settings = settings
         self._bound = bound
         self._database = database
         self._checks = checks
         self._observe = observe
+        self._refused = refused
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: uvicorn.Server | None = None
         self._services: Services | None = None
@@ -108,7 +112,9 @@ class GatewayServer:
         async with AsyncExitStack() as stack:
             if self._checks is not None:
                 await stack.enter_async_context(self._checks)
-            self._services = stack.enter_context(open_services(self._settings, self._database, self._checks))
+            self._services = stack.enter_context(
+                open_services(self._settings, self._database, self._checks, self._refused)
+            )
             self._server = uvicorn.Server(_config(create_app(self._services, self._observe), self._settings))
             self._loop = asyncio.get_running_loop()
             self._begun.set()

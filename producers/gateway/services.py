@@ -11,6 +11,7 @@ from penstock.producers.gateway.access import Access
 from penstock.producers.gateway.bodies import Budget
 from penstock.producers.gateway.keyed import KeyedStreams
 from penstock.producers.gateway.known_forms import KnownForms
+from penstock.producers.gateway.refusals import RefusalNotes
 from penstock.producers.gateway.request_limits import Policy, RequestLimits
 from penstock.producers.gateway.settings import GatewaySettings
 from penstock.producers.gateway.threads import Threads
@@ -43,6 +44,7 @@ class Services:
     keyed: KeyedStreams
     inspector: QueueInspector
     access: Access
+    refusals: RefusalNotes
     limits: RequestLimits
     forms: KnownForms
     threads: Threads

@@ -49,7 +49,7 @@ def test_a_new_form_and_a_new_version_are_told_and_nothing_else(
     writer.execute("NOTIFY penstock_forms, 'end'")
     writer.commit()
     told = []
-    for notification in database.notifies(timeout=10):
+    for notification in database.notifies(timeout=60):
         told.append(notification.payload)
         if told[-1] == "end":
             break
@@ -65,7 +65,7 @@ def test_a_version_that_is_rolled_back_is_not_told(
     writer.rollback()
     writer.execute("NOTIFY penstock_forms, 'end'")
     writer.commit()
-    notification = next(database.notifies(timeout=10))
+    notification = next(database.notifies(timeout=60))
     assert notification.payload == "end"
 
 

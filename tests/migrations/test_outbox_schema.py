@@ -187,11 +187,11 @@ def test_a_rolled_back_transaction_leaves_nothing_and_tells_nobody(
     writer.rollback()
     writer.execute("NOTIFY penstock_outbox, 'end'")
     writer.commit()
-    assert next(database.notifies(timeout=10)).payload == "end"
+    assert next(database.notifies(timeout=60)).payload == "end"
     assert database.execute(ROWS).fetchone() == (0,)
     writer.execute(ENQUEUE, ("a.b", "{}"))
     writer.commit()
-    assert next(database.notifies(timeout=10)).payload == ""
+    assert next(database.notifies(timeout=60)).payload == ""
 
 
 class Second:

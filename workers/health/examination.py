@@ -31,7 +31,7 @@ LOOKS: Mapping[Look, Sequence[str]] = {
     look_at_queues: ("queues", "workers", "jobs_unaccounted"),
     look_at_schedulers: ("scheduler",),
     look_at_circuits: ("circuits",),
-    look_at_dead_letters: ("dead_letters", "outbox"),
+    look_at_dead_letters: ("dead_letters", "outbox", "audit"),
     look_at_posts: ("posts", "posts_unknown", "posts_held", "accounts"),
     look_at_processes: ("errors", "caches", "memory", "pool"),
     look_at_disk: ("disk",),

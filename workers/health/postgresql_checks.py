@@ -9,6 +9,7 @@ from penstock.schemas.errors import PenstockError
 from penstock.workers.database.failures import storage_errors
 from penstock.workers.database.outbox_backlog import count_backlog
 from penstock.workers.dead_letters.totals import count_letters
+from penstock.workers.health.audit_checks import check_audit
 from penstock.workers.health.report import Check, Status
 from penstock.workers.health.sources import Sources
 from penstock.workers.health.words import spoken
@@ -63,7 +64,7 @@ def _schema(ask: Callable[[], None], started: float) -> Check:
 
 
 def look_at_dead_letters(sources: Sources) -> Iterator[Check]:
-    """Open dead letters and those of the last hour, and what waits in the outbox.
+    """Open dead letters and those of the last hour, what waits in the outbox, and what waits for its seal.
 
     Raises:
         PenstockError: of the `STORAGE_` family.
@@ -105,3 +106,4 @@ def look_at_dead_letters(sources: Sources) -> Iterator[Check]:
             path="/queues",
             facts={"waiting": backlog.waiting},
         )
+        yield check_audit(connection, sources.settings.health_scheduler_lag_seconds)

@@ -125,6 +125,7 @@ def _workers(sources: Sources, counted: Sequence[QueueCounts]) -> Check:
         sentence=sentence,
         step="Start workers: penstock worker",
         path="/queues",
+        facts={"by_queue": {str(counts.queue): counts.workers for counts in counted}},
     )
 
 

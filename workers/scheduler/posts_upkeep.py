@@ -23,14 +23,14 @@ class PostsUpkeep:
 
     Args:
         transactions: without tries of their own; the loop tries again.
-        keep_months: how long attempts are kept.
+        keep_months: how long attempts are kept; None where another loop drops them, once they are archived.
     """
 
     name = "posts_upkeep"
     interval = timedelta(minutes=10)
     channel = None
 
-    def __init__(self, transactions: Transactions, keep_months: int) -> None:
+    def __init__(self, transactions: Transactions, keep_months: int | None) -> None:
         self._transactions = transactions
         self._keep_months = keep_months
 
@@ -67,7 +67,7 @@ class PostsUpkeep:
             _log.log(level, told, number)
 
     def _drop(self, connection: psycopg.Connection[Any]) -> int:
-        return drop_old_partitions(connection, self._keep_months)
+        return 0 if self._keep_months is None else drop_old_partitions(connection, self._keep_months)
 
 
 class EndedPostsRetention:

@@ -17,15 +17,17 @@ from penstock.producers.queue.layout import QueueKeys
 from penstock.producers.queue.records import JobRecords
 from penstock.producers.queue.safety import require_safe
 from penstock.producers.queue.scripts import require_layout
-from penstock.schemas.errors import UnavailableError
+from penstock.schemas.errors import PenstockError
 from penstock.schemas.names import Queue
 from penstock.workers.accounts.exchanges import Exchanges
 from penstock.workers.accounts.refresh import TokenRefresh
 from penstock.workers.accounts.token_keys import TokenKeys
 from penstock.workers.broker.leases import Leases, new_boot_id
+from penstock.workers.compliance.archiving import WithoutErased
 from penstock.workers.database.failures import storage_errors
 from penstock.workers.database.partitions import Partitions
 from penstock.workers.database.pool import open_pool, require_answer
+from penstock.workers.database.readiness import StartWaits
 from penstock.workers.database.transaction import Transactions
 from penstock.workers.dead_letters.archive import Archive
 from penstock.workers.dead_letters.decisions import LetterDecisions
@@ -49,6 +51,7 @@ from penstock.workers.scheduler.post_trends import PostTrends
 from penstock.workers.scheduler.posts_upkeep import EndedPostsRetention, PostsUpkeep
 from penstock.workers.scheduler.queue_ticks import QueueTicks
 from penstock.workers.scheduler.relay import Relay
+from penstock.workers.scheduler.retention import retention_loops
 from penstock.workers.scheduler.runner import Runner
 from penstock.workers.scheduler.signs import SchedulerSigns
 from penstock.workers.scheduler.stuck_posts import StuckPosts
@@ -63,8 +66,6 @@ from penstock.workers.termination import Termination
 
 _log = logging.getLogger(__name__)
 
-#: A start meets servers that are starting too: it waits this long between two tries.
-START_RETRY_EVERY = timedelta(seconds=2)
 #: A call for new tokens takes no longer: two of them are over well before the account's lease is.
 TOKEN_CALL = timedelta(seconds=20)
 #: A stop does not wait long for a pool whose connections may all hang.
@@ -76,11 +77,12 @@ Pool = ConnectionPool[psycopg.Connection]
 def run_scheduler(settings: WorkerSettings) -> int:
     """Run a scheduler until SIGTERM or SIGINT; returns the exit code.
 
-    Any number may run at once. Servers that are not there yet are waited for.
+    Any number may run at once. Servers that are not there yet are waited for; so is, for `schema_wait_seconds`, a
+    schema that is not migrated yet.
 
     Raises:
-        PenstockError: where the database's schema or a queue's layout is not the one that this release needs, Redis
-            may drop jobs, or a server refuses us.
+        PenstockError: where the database's schema stays older than this release needs, a queue's layout is later than
+            it knows, Redis may drop jobs, or a server refuses us.
     """
     stop = Termination()
     # Enough for the loops that are at work at once, and none that only stands by.
@@ -128,7 +130,7 @@ def build_loops(settings: WorkerSettings, pool: Pool, client: redis.Redis) -> li
         Relay(transactions, offering, timedelta(seconds=settings.unknown_kind_offer_seconds)),
         Sweep(transactions, offering, records, timedelta(seconds=settings.outbox_sweep_seconds)),
         AuditTrail(client, settings.namespace, transactions),
-        DeadArchive(Archive(client, settings.namespace, transactions)),
+        DeadArchive(Archive(client, settings.namespace, transactions, clean=WithoutErased(settings.token_keys))),
         DeadOutcomes(transactions, records, Resubmitted(client, settings.namespace, transactions)),
         DeadReplays(ReplayEngine(transactions, LetterDecisions(transactions), settings.replay_canary_wait)),
         DeadRetention(transactions, timedelta(days=settings.dead_retention_days)),
@@ -137,6 +139,7 @@ def build_loops(settings: WorkerSettings, pool: Pool, client: redis.Redis) -> li
         TrendPoints(client, settings.namespace),
         PostTrends(pool, client, settings.namespace),
         PartitionUpkeep(Partitions(pool)),
+        *retention_loops(settings, pool, transactions),
     ]
 
 
@@ -151,7 +154,8 @@ def build_post_loops(settings: WorkerSettings, pool: Pool, client: redis.Redis, 
     loops: list[Loop] = [
         DuePosts(transactions, settings.post_lead),
         StuckPosts(transactions, records, timedelta(seconds=settings.post_stuck_seconds)),
-        PostsUpkeep(transactions, settings.publish_attempts_months),
+        # With a folder for archives, the loop `archives` drops attempts once they are archived.
+        PostsUpkeep(transactions, settings.publish_attempts_months if settings.archive_dir is None else None),
     ]
     if settings.posts_retention_days:
         # A post is its own idempotency record, so it is kept as long as a key is known.
@@ -174,7 +178,8 @@ def _patience_with_tokens(patience: Patience) -> Patience:
 
 
 def _wait_for_servers(settings: WorkerSettings, pool: Pool, client: redis.Redis, stop: Termination) -> bool:
-    """Wait until both servers answer; False where a stop came first."""
+    """Wait until both servers answer and the schema is there; False where a stop came first."""
+    waits = StartWaits(timedelta(seconds=settings.schema_wait_seconds))
     while not stop.wait(0):
         try:
             with redis_errors("starting"):
@@ -185,9 +190,10 @@ def _wait_for_servers(settings: WorkerSettings, pool: Pool, client: redis.Redis,
                 require_answer(settings, "penstock-scheduler")
                 with pool.connection() as connection:
                     require_current(connection)
-        except UnavailableError as error:
-            _log.warning("%s; trying again", error.message, extra={"code": error.code})
-            stop.wait(START_RETRY_EVERY.total_seconds())
+        except PenstockError as error:
+            pause, told = waits.pause_after(error)
+            _log.warning("%s", told, extra={"code": error.code})
+            stop.wait(pause.total_seconds())
         else:
             return True
     return False

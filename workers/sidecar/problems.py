@@ -145,7 +145,7 @@ def _note_refusal(request: Request) -> None:
     operator = operator_of(request)
     if operator is not None:
         target = f"{request.method} {request.url.path}"
-        request.app.state.services.audit.note(operator.name, "access.refused", target)
+        request.app.state.services.audit.note_refusal(operator.name, "access.refused", target)
 
 
 async def _of_http(request: Request, error: Exception) -> Response:

@@ -10,6 +10,7 @@ from penstock.producers.queue.connection import redis_errors
 from penstock.producers.queue.inspection import QueueInspector
 from penstock.producers.queue.tallies import Tallies
 from penstock.schemas.names import Queue
+from penstock.workers.audit.chain import chain_state
 from penstock.workers.database.failures import storage_errors
 from penstock.workers.database.outbox_backlog import count_backlog
 from penstock.workers.protection.circuits_control import CircuitControl
@@ -149,7 +150,7 @@ def limit_family(key: str) -> str:
 
 
 def read_postgresql(connection: psycopg.Connection) -> Samples:
-    """Dead letters and the outbox.
+    """Dead letters, the outbox and the audit's chain.
 
     Raises:
         PenstockError: of the family `STORAGE_`.
@@ -160,12 +161,16 @@ def read_postgresql(connection: psycopg.Connection) -> Samples:
         kinds = sorted({kind for kind, _, _ in rows[:LABELS_LIMIT]})
         queues: dict[str, str] = dict(connection.execute(_QUEUES, (kinds,)).fetchall())
         backlog = count_backlog(connection)
+        chain = chain_state(connection)
     for kind, code, count in rows[:LABELS_LIMIT]:
         _add(samples, "penstock_dead_letters", (queues.get(kind, ""), kind, code), count)
     if beyond := rows[LABELS_LIMIT:]:
         _add(samples, "penstock_dead_letters", ("", OTHER, OTHER), sum(count for _, _, count in beyond))
     _add(samples, "penstock_outbox_backlog", (), backlog.waiting)
     _add(samples, "penstock_outbox_oldest_age_seconds", (), backlog.oldest.total_seconds())
+    _add(samples, "penstock_audit_seal", (), 0 if chain.newest is None else chain.newest.number)
+    _add(samples, "penstock_audit_unsealed", (), chain.waiting)
+    _add(samples, "penstock_audit_unsealed_age_seconds", (), chain.oldest.total_seconds())
     return samples
 
 

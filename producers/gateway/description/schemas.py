@@ -68,6 +68,7 @@ _BATCH = _object(
         "stored": _COUNT,
         "rejected": _COUNT,
         "duplicates": _COUNT,
+        "erased": _COUNT,
         "faults": {"type": "object", "additionalProperties": _COUNT},
         "job_id": _UUID,
         "code": _or_null(_TEXT),

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 
@@ -27,7 +28,7 @@ from penstock.workers.broker.settlements import Settlements
 from penstock.workers.database.pool import open_pool
 from penstock.workers.database.transaction import Transactions
 from penstock.workers.dead_letters import archive as archive_module
-from penstock.workers.dead_letters.archive import Archive
+from penstock.workers.dead_letters.archive import ROUND_LETTERS, Archive
 from penstock.workers.dead_letters.deaths import letter_of
 from penstock.workers.dead_letters.unarchived import Death
 from penstock.workers.job import Dead, Postpone
@@ -206,7 +207,7 @@ def test_poison_tells_which_worker_died_of_it(kit: QueueKit, archive: Archive, d
 
 ENDS_WITHOUT_EXCEPTION: dict[str, Callable[[Settlements, LeasedJob], Settlement]] = {
     "JOB_DEADLINE_EXCEEDED": lambda settlements, job: settlements.of_outcome(
-        replace(job, postponed_at=1), Postpone(timedelta(seconds=1), "a gate"), Policy(), 0.1
+        msgspec.structs.replace(job, postponed_at=1), Postpone(timedelta(seconds=1), "a gate"), Policy(), 0.1
     ),
     "JOB_UNKNOWN_KIND": lambda settlements, job: settlements.unreadable(job, Code.JOB_UNKNOWN_KIND, "nobody knew it"),
     "JOB_PAYLOAD_INVALID": lambda settlements, job: settlements.of_outcome(
@@ -307,18 +308,17 @@ def test_what_only_redis_has_never_expires(kit: QueueKit, transactions: Transact
     assert dead_in_redis(kit) == 0
 
 
-def test_1000_letters_take_about_a_second(kit: QueueKit, archive: Archive, database: Database) -> None:
+def test_1000_letters_take_few_rounds(kit: QueueKit, archive: Archive, database: Database) -> None:
     entry = json.dumps({"outcome": "dead", "error": "a.B", "traceback": [f"/x/{n}.py:{n} in f" for n in range(25)]})
     ids = []
     for _ in range(2):
         ids += kill(kit, *(new_job(b'{"form_id":"f","rows":[%d]}' % n) for n in range(500)), entry=entry)
-    began = time.perf_counter()
+    began, rounds = time.perf_counter(), 1
     while archive.run_round(kit.queue):
-        pass
-    seconds = time.perf_counter() - began
-    print(f"archived 1,000 letters in {seconds:.2f} s")
+        rounds += 1
+    print(f"archived 1,000 letters in {rounds} rounds, {time.perf_counter() - began:.2f} s")
     assert len(letters(database, ids)) == 1_000
-    assert seconds < 5
+    assert rounds <= 1_000 // ROUND_LETTERS + 1
 
 
 def test_any_number_of_archives_at_once_archive_each_letter_once(

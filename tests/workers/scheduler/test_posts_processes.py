@@ -2,16 +2,15 @@
 
 import signal
 import subprocess
-import threading
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 import psycopg
 import pytest
 
+from tests import forked
 from tests.posts_kit import KEY, Connect, Connection, ago, new_account, new_post, row_of
-from tests.system import BIN, Database, wait_for
+from tests.system import Database, WorkerProcess, wait_for
 from tests.workers.scheduler.conftest import Outbox
 
 FILL = """
@@ -25,20 +24,11 @@ SELECT gen_random_uuid(), 'acme', 'press', %s, 'instagram', '{"text": "Hello"}',
 ENV = {"PENSTOCK_POST_LEAD_SECONDS": "0"}
 
 
-@dataclass
-class Scheduler:
+class Scheduler(WorkerProcess):
     """A running `penstock scheduler` and what it logged."""
 
-    process: "subprocess.Popen[bytes]"
-    lines: list[str] = field(default_factory=list)
-
-    def read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.lines.append(line.decode(errors="replace").rstrip())
-
     def told(self, text: str) -> bool:
-        return any(text in line for line in self.lines)
+        return any(text in line for line in list(self.lines))
 
     def wait_until_ready(self) -> "Scheduler":
         ready = "the scheduler is ready"
@@ -55,9 +45,8 @@ def start(environment: dict[str, str], outbox: Outbox, connect: Connect) -> Iter
     started: list[Scheduler] = []
 
     def run(**env: str) -> Scheduler:
-        command = [BIN / "penstock", "scheduler"]
-        scheduler = Scheduler(subprocess.Popen(command, env=environment | ENV | env, stderr=subprocess.PIPE))
-        threading.Thread(target=scheduler.read, daemon=True).start()
+        scheduler = Scheduler(forked.start(["scheduler"], environment | ENV | env, stderr=subprocess.PIPE))
+        scheduler.reader.start()
         started.append(scheduler)
         return scheduler
 

@@ -27,6 +27,8 @@ from penstock.workers.scheduler.relay import Relay
 from tests.system import Database
 from tests.workers.scheduler.conftest import KINDS, Outbox
 
+KEEP = Keep(timedelta(days=7), timedelta(hours=1))
+
 
 def test_rows_go_to_the_queue_in_their_order(relay: Relay, outbox: Outbox) -> None:
     ids = [outbox.enqueue(number=number) for number in range(5)]
@@ -114,7 +116,7 @@ def test_an_unknown_kind_is_kept_and_blocks_nobody(
 def test_what_is_held_is_left_alone_for_a_while(
     transactions: Transactions, offering: Offering, outbox: Outbox, database: Database
 ) -> None:
-    relay = Relay(transactions, offering, hold=timedelta(hours=1))
+    relay = Relay(transactions, offering, hold=timedelta(hours=1), patience=lambda: 1)
     identity = outbox.enqueue("test.odd")
     relay.run_once()
     offering.kinds = KINDS | {"test.odd": KINDS["test.plain"]}
@@ -123,6 +125,24 @@ def test_what_is_held_is_left_alone_for_a_while(
     database.query("UPDATE penstock.outbox SET checked_at = now() - interval '61 minutes'")
     relay.run_once()
     assert outbox.ready() == [identity]
+
+
+def test_a_scheduler_that_does_not_know_a_kind_does_not_always_come_first(
+    transactions: Transactions, offering: Offering, outbox: Outbox, client: "redis.Redis", database: Database
+) -> None:
+    """In a deploy both look at the row at the same instants, and each look has it left alone anew."""
+    old = Relay(transactions, offering, hold=timedelta(hours=1), patience=lambda: 2)
+    knowing = Offering(Enqueuer(client, outbox.namespace), KINDS | {"test.odd": KINDS["test.plain"]}, KEEP)
+    new = Relay(transactions, knowing, hold=timedelta(hours=1), patience=lambda: 1)
+    identity = outbox.enqueue("test.odd")
+    old.run_once()
+    database.query("UPDATE penstock.outbox SET checked_at = now() - interval '61 minutes'")
+    old.run_once()
+    new.run_once()
+    assert outbox.ready() == [identity]
+    drawn = {Relay(transactions, offering, hold=timedelta(hours=1))._patience() for _ in range(100)}
+    assert len(drawn) > 1
+    assert all(1 <= one <= 2 for one in drawn)
 
 
 def test_the_far_future_waits_in_postgresql(relay: Relay, outbox: Outbox, database: Database) -> None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 import psycopg
 import pytest
@@ -14,6 +15,7 @@ from penstock.workers.settings import WorkerSettings
 from penstock.workers.sidecar.known import Known
 from penstock.workers.sidecar.postgresql import PostgresProbe, open_prompt_pool
 from penstock.workers.sidecar.presence import Presence, seconds_left, within
+from tests.system import wait_for
 
 
 @pytest.fixture
@@ -34,16 +36,25 @@ AWAY = UnavailableError(Code.QUEUE_UNAVAILABLE, "away")
 
 
 def test_those_who_ask_at_once_share_one_flight(known: Known) -> None:
-    flights = []
+    flights, landing = [], threading.Event()
 
     def ask() -> int:
         flights.append(1)
-        time.sleep(0.1)
+        landing.wait(60)
         return 7
 
     with ThreadPoolExecutor(8) as askers:
-        answers = list(askers.map(lambda _: known.read("n", ask).value, range(8)))
-    assert (answers, len(flights)) == ([7] * 8, 1)
+        answers = [askers.submit(known.read, "n", ask, patience=timedelta(seconds=60)) for _ in range(8)]
+        wait_for(lambda: _waiting_for(known) == 8, "all to wait")
+        landing.set()
+        assert [answer.result().value for answer in answers] == [7] * 8
+    assert len(flights) == 1
+
+
+def _waiting_for(known: Known) -> int:
+    """How many threads wait for a flight to land."""
+    conditions: list[Any] = [flight._condition for flight in [*known._flights.values()]]
+    return sum(len(one._waiters) for one in conditions)
 
 
 def test_the_last_good_answer_is_given_while_the_server_is_away(known: Known) -> None:
@@ -69,13 +80,13 @@ def test_nobody_waits_longer_than_the_patience_and_what_comes_late_is_kept(known
     go_on = threading.Event()
 
     def ask() -> int:
-        go_on.wait(10)
+        go_on.wait(60)
         return 8
 
     started = time.monotonic()
     with pytest.raises(PenstockError) as refusal:
         known.read("n", ask)
-    assert (refusal.value.code, time.monotonic() - started < 1) == (Code.REQUEST_TIMEOUT, True)
+    assert (refusal.value.code, time.monotonic() - started < 20) == (Code.REQUEST_TIMEOUT, True)
     go_on.set()
     while known.last("n") is None:
         time.sleep(0.01)
@@ -107,13 +118,13 @@ def test_a_statement_ends_with_its_requests_time_in_the_server_too(settings: Wor
         limit, refusal = within(timedelta(seconds=0.4)), pytest.raises(psycopg.OperationalError, match="time")
         with refusal, limit, pool.connection() as connection:
             connection.execute("SELECT pg_sleep(30)")
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 20
         with pool.connection() as connection:
             _until_nobody_sleeps(connection)
 
 
 def _until_nobody_sleeps(connection: psycopg.Connection) -> None:
-    ends_at = time.monotonic() + 5
+    ends_at = time.monotonic() + 20
     while time.monotonic() < ends_at:
         row = connection.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
@@ -136,4 +147,4 @@ def test_a_server_that_is_away_is_not_asked_by_pages(settings: WorkerSettings) -
         for _ in range(50):
             with pytest.raises(psycopg.OperationalError, match="away"):
                 pool.getconn()
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 10

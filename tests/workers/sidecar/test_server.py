@@ -12,18 +12,19 @@ import pytest
 
 from penstock.workers.sidecar.access.credentials import parse_credentials
 from penstock.workers.sidecar.access.gatekeeper import PROBES
+from tests import forked
 from tests.recovery.servers import free_port
-from tests.system import BIN, Penstock, wait_for
+from tests.system import Penstock, wait_for
 
 
 @contextmanager
 def running(environment: dict[str, str], **changes: str) -> Iterator["subprocess.Popen[bytes]"]:
-    process = subprocess.Popen([BIN / "penstock", "sidecar"], env=environment | changes, stderr=subprocess.DEVNULL)
+    process = forked.start(["sidecar"], environment | changes, stderr=subprocess.DEVNULL)
     try:
         yield process
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
 
 
 def status(address: str, path: str) -> int:
@@ -51,8 +52,8 @@ def test_the_second_address_has_the_probes_alone(environment: dict[str, str], pe
         assert status(main, "/health/live") == 200
         started = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
-        assert time.monotonic() - started < 5
+        assert process.wait(60) == 0
+        assert time.monotonic() - started < 20, "of about 1 s on an idle machine"
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", "192.0.2.1:9191"])

@@ -15,6 +15,7 @@ import redis
 
 from penstock.producers.queue.audit import OperatorAction, audit_entry
 from penstock.producers.queue.connection import redis_errors
+from penstock.producers.queue.refusals import Refusal, RefusalCounts
 from penstock.schemas.errors import PenstockError
 from penstock.workers.protection.keys import gate_keys
 from penstock.workers.sidecar.presence import within
@@ -25,6 +26,10 @@ _log = logging.getLogger(__name__)
 KEPT = 1_000
 RETRY_EVERY = timedelta(seconds=1)
 _LIMIT = timedelta(seconds=1.5)
+#: How often it is seen whether a minute of refusals is over, while there are any.
+_COUNTS_EVERY = timedelta(seconds=5)
+#: Each puts 100 notes away.
+_LAST_TRIES = 10
 
 
 class AuditNotes:
@@ -42,6 +47,7 @@ class AuditNotes:
         self._client = client
         self._key = gate_keys(namespace).key("audit")
         self._record = record
+        self._refusals = RefusalCounts()
         self._waiting: deque[OperatorAction] = deque()
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -66,7 +72,15 @@ class AuditNotes:
         self, actor: str, action: str, target: str, reason: str = "", details: Mapping[str, Any] | None = None
     ) -> None:
         """Note that `actor` did `action` to `target` now."""
-        entry = audit_entry(_clean(actor), action, _clean(target), _clean(reason), details)
+        self._add(audit_entry(_clean(actor), action, _clean(target), _clean(reason), details))
+
+    def note_refusal(self, actor: str, action: str, place: str, code: str = "") -> None:
+        """Note that `actor` was kept out: at once where it is the first of its minute, else with a count after it."""
+        entry = self._refusals.note(Refusal(_clean(actor), action, _clean(place), code))
+        if entry is not None:
+            self._add(entry)
+
+    def _add(self, entry: OperatorAction) -> None:
         _log.info("audit: %s %s %s", entry.actor, entry.action, entry.target)
         with self._lock:
             self._waiting.append(entry)
@@ -82,11 +96,19 @@ class AuditNotes:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._wake.wait()
+            self._wake.wait(_COUNTS_EVERY.total_seconds() if len(self._refusals) else None)
             self._wake.clear()
+            self._add_counted()
             while not self._put_away() and not self._stopping.wait(RETRY_EVERY.total_seconds()):
                 pass
-        self._put_away()
+        self._add_counted(every=True)
+        for _ in range(_LAST_TRIES):
+            if self._put_away():
+                break
+
+    def _add_counted(self, *, every: bool = False) -> None:
+        for entry in self._refusals.take(every=every):
+            self._add(entry)
 
     def _put_away(self) -> bool:
         with self._lock:

@@ -95,7 +95,7 @@ def alone(settings: WorkerSettings) -> Iterator[Client]:
 def test_without_servers_each_page_answers_soon_and_names_what_is_missing(alone: Client, path: str) -> None:
     began = time.monotonic()
     answer = alone.get(path)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     assert answer.status_code in {200, 503}
     if path not in {"/search", "/log-in"}:
         assert re.search("(PostgreSQL|Redis) can(’|&#39;)t be reached", answer.text)  # noqa: RUF001

@@ -61,7 +61,9 @@ def _is_among(address: str, peer: Manifest) -> bool:
     return found in ipaddress.ip_network(block["cidr"]) and not any(found in one for one in excepted)
 
 
-@pytest.mark.parametrize("component", ["gateway", "worker", "scheduler", "migration", "backup", "backup-verify"])
+@pytest.mark.parametrize(
+    "component", ["gateway", "worker", "scheduler", "migration", "verification", "backup", "backup-verify"]
+)
 def test_everything_is_refused_that_is_not_allowed(component: str) -> None:
     for way in ("Ingress", "Egress"):
         assert policies("production", component, way), way
@@ -84,6 +86,9 @@ def test_everything_is_refused_that_is_not_allowed(component: str) -> None:
         ("scheduler", OUTSIDE, 443, True),
         ("migration", PRIVATE, 5432, True),
         ("migration", OUTSIDE, 443, False),
+        ("verification", PRIVATE, 5432, True),
+        ("verification", PRIVATE, 9191, False),
+        ("verification", OUTSIDE, 443, False),
     ],
 )
 def test_what_each_may_reach(component: str, address: str, port: int, allowed: bool) -> None:
@@ -105,6 +110,26 @@ def test_what_each_may_reach(component: str, address: str, port: int, allowed: b
 def test_who_may_ask_each(component: str, label: str, port: int, allowed: bool) -> None:
     assert may_ask("production", component, {label: "true"}, port) is allowed
     assert not may_ask("production", component, {}, port)
+
+
+@pytest.mark.parametrize(("component", "port"), [("gateway", 8080), ("scheduler", 9192)])
+def test_the_verification_reaches_what_it_asks_and_nobody_else_does(component: str, port: int) -> None:
+    for overlay in ("development", "staging", "production", "production-pooled"):
+        own, asked = labels_of(overlay, "verification"), labels_of(overlay, component)
+        assert [asked] == _pods(overlay, "verification", "Egress", "to", port, asked)
+        assert [own] == _pods(overlay, component, "Ingress", "from", port, own)
+        assert _pods(overlay, component, "Ingress", "from", port, labels_of(overlay, "worker")) == []
+
+
+def _pods(overlay: str, component: str, way: str, side: str, port: int, labels: dict[str, str]) -> list[dict[str, str]]:
+    """Those labels, once for each rule that lets such pods through."""
+    return [
+        labels
+        for policy in policies(overlay, component, way)
+        for rule in policy.get(way.lower(), [])
+        for peer in rule[side]
+        if _has_port(rule, port) and "podSelector" in peer and labels_match(peer["podSelector"], labels)
+    ]
 
 
 def test_sentinels_are_reached_where_there_are_some() -> None:

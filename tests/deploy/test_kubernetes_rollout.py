@@ -140,3 +140,20 @@ def test_the_migration_comes_first_and_alone_may_change_the_schema() -> None:
     for overlay, _, other in of_penstock():
         if other["args"][0] not in {"migrate", "backup"}:
             assert "PENSTOCK_MIGRATION_DATABASE_URL_FILE" not in environment(overlay, other)
+
+
+@pytest.mark.parametrize("overlay", sorted(set(OVERLAYS) - {"canary"}))
+def test_the_verification_comes_last_and_asks_what_is_there(overlay: str) -> None:
+    job = the(overlay, "Job", "penstock-verify")
+    assert job["metadata"]["annotations"]["argocd.argoproj.io/hook"] == "PostSync"
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    addresses = dict(re.findall(r"--(\w+)=http://([a-z-]+:\d+)", " ".join(container["args"])))
+    assert set(addresses) == {"gateway", "sidecar"}
+    for address in addresses.values():
+        name, _, port = address.partition(":")
+        assert int(port) in {one["port"] for one in the(overlay, "Service", name)["spec"]["ports"]}
+    # Its settings are those of the processes; what it can read of secrets is what they have between them.
+    _, worker = process(overlay, "worker")
+    assert container["envFrom"] == worker["envFrom"]
+    of_processes = {name for kind in PROCESSES for name in environment(overlay, process(overlay, kind)[1])}
+    assert set(environment(overlay, container)) <= of_processes

@@ -117,7 +117,7 @@ def test_every_command_parses() -> None:
         done = CliRunner().invoke(root, [*arguments, "--help"])
         assert done.exit_code == 0, arguments
         seen.add(arguments[0])
-    assert seen == {"gateway", "worker", "scheduler", "sidecar", "migrate", "backup"}
+    assert seen == {"gateway", "worker", "scheduler", "sidecar", "migrate", "backup", "verify"}
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

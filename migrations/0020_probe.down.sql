@@ -1,0 +1,1 @@
+DROP FUNCTION penstock.forget_probe(text, interval);

@@ -1,0 +1,1 @@
+"""One look at a whole deployment, after it was rolled out: what is wrong, and what to do about each thing."""

@@ -21,7 +21,7 @@ from penstock.producers.queue.layout import QueueKeys
 from penstock.producers.queue.safety import require_safe
 from penstock.producers.queue.scripts import require_layout
 from penstock.producers.storage.forms import StoredForm, find_form, recent_forms
-from penstock.schemas.errors import Code, InvalidInputError, PenstockError, UnavailableError
+from penstock.schemas.errors import Code, InvalidInputError, PenstockError
 from penstock.workers.broker.actors import declare_actors, known_kinds
 from penstock.workers.broker.broker import LeasePolicy, PenstockBroker
 from penstock.workers.broker.consumer import UnknownKinds
@@ -37,12 +37,14 @@ from penstock.workers.database.failures import storage_errors
 from penstock.workers.database.partitions import Partitions
 from penstock.workers.database.pool import open_pool, require_answer
 from penstock.workers.database.presence import StorageProber
+from penstock.workers.database.readiness import StartWaits
 from penstock.workers.database.transaction import Transactions
 from penstock.workers.execution import Execution
 from penstock.workers.forms.cache import FormCache
 from penstock.workers.forms.listener import FormListener
 from penstock.workers.middleware import middleware
 from penstock.workers.protection.circuits import Circuits
+from penstock.workers.protection.circuits_listening import AuditListener
 from penstock.workers.protection.connection import connect_gates
 from penstock.workers.protection.flags import Flags
 from penstock.workers.protection.gates import Gates
@@ -58,8 +60,6 @@ _log = logging.getLogger(__name__)
 
 #: How often a worker sees to the partitions of the months ahead.
 UPKEEP_EVERY = timedelta(hours=6)
-#: A start meets servers that are starting too: it waits this long between two tries.
-START_RETRY_EVERY = timedelta(seconds=2)
 #: What a worker ends with that gave back jobs which it had started.
 UNFINISHED = 3
 #: What a worker ends with that hangs in code which no interrupt reaches.
@@ -108,7 +108,7 @@ def assemble(settings: WorkerSettings, pool: "ConnectionPool[psycopg.Connection]
         partitions,
         flags,
         transactions,
-        Circuits(gates_client, settings.namespace, settings),
+        Circuits(gates_client, settings.namespace, settings, [AuditListener(gates_client, settings.namespace)]),
         RateLimits(gates_client, settings.namespace),
         worker=f"{platform.node()}/{os.getpid()}",
         release=version("penstock"),
@@ -126,11 +126,12 @@ def assemble(settings: WorkerSettings, pool: "ConnectionPool[psycopg.Connection]
 def run_worker(settings: WorkerSettings) -> int:
     """Run a worker until SIGTERM or SIGINT; returns the exit code: 0, or 3 where started jobs were given back.
 
-    Servers that are not there yet are waited for, so that a pod need not crash while they start.
+    Servers that are not there yet are waited for, so that a pod need not crash while they start; so is, for
+    `schema_wait_seconds`, a schema that is not migrated yet.
 
     Raises:
-        PenstockError: where the database's schema or a queue's layout is not the one that this release needs, Redis
-            may drop jobs, or a server refuses us.
+        PenstockError: where the database's schema stays older than this release needs, a queue's layout is later than
+            it knows, Redis may drop jobs, or a server refuses us.
     """
     stop = Termination()
     with ExitStack() as stack:
@@ -242,7 +243,8 @@ def _end_hung_process() -> None:
 
 
 def _wait_for_servers(parts: Parts, broker: PenstockBroker, stop: Termination) -> bool:
-    """Wait until both servers answer; False where a stop came first."""
+    """Wait until both servers answer and the schema is there; False where a stop came first."""
+    waits = StartWaits(timedelta(seconds=parts.settings.schema_wait_seconds))
     while not stop.wait(0):
         try:
             with redis_errors("starting"):
@@ -254,9 +256,10 @@ def _wait_for_servers(parts: Parts, broker: PenstockBroker, stop: Termination) -
                 with parts.pool.connection() as connection:
                     require_current(connection)
             parts.partitions.ensure_ahead()
-        except UnavailableError as error:
-            _log.warning("%s; trying again", error.message, extra={"code": error.code})
-            stop.wait(START_RETRY_EVERY.total_seconds())
+        except PenstockError as error:
+            pause, told = waits.pause_after(error)
+            _log.warning("%s", told, extra={"code": error.code})
+            stop.wait(pause.total_seconds())
         else:
             return True
     return False

@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,15 +49,13 @@ def demo_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoSystem
         [BIN / "penstock", "up", "--demo"], env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     up = Up(process)
-    reader = threading.Thread(target=up.read, daemon=True)
-    reader.start()
     try:
         up.wait_for_line("none of them twice")
         yield DemoSystem(up, home, f"http://{listen}")
     finally:
         process.send_signal(signal.SIGINT)
         code = process.wait(90)
-        reader.join(10)
+        up.reader.join(60)
         assert process.stdout is not None
         process.stdout.close()
     assert code == 0, up.text()

@@ -45,11 +45,11 @@ class Desk:
 
     def wait_for_state(self, post: uuid.UUID, state: str) -> None:
         """Wait until the scheduler has brought the post into a state."""
-        wait_for(lambda: self._of(post, "state") == PostState(state), f"the post to be {state}", 30)
+        wait_for(lambda: self._of(post, "state") == PostState(state), f"the post to be {state}")
 
     def wait_for_parked(self, post: uuid.UUID) -> None:
         """Wait until the scheduler has found that the account can't publish it."""
-        wait_for(lambda: self._of(post, "parked_at") is not None, "the post to wait for its account", 30)
+        wait_for(lambda: self._of(post, "parked_at") is not None, "the post to wait for its account")
 
     def job(self, post: uuid.UUID) -> uuid.UUID:
         """The job that publishes it."""

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, redirect_stderr, redirect_stdout
 from datetime import timedelta
@@ -28,6 +27,7 @@ from penstock.workers.cli.root import run
 from penstock.workers.protection.circuits import Circuits
 from penstock.workers.protection.limits import LimitUse, RateLimits
 from penstock.workers.settings import WorkerSettings
+from tests import forked
 from tests.end_to_end.runbook_posts import Desk, open_desk
 from tests.posts_kit import KEY
 from tests.recovery.servers import OwnPostgres, OwnValkey
@@ -115,11 +115,11 @@ class RunbookSystem:
         return found
 
     def wait_until(self, job: UUID, condition: Callable[[JobView], bool], what: str) -> None:
-        wait_for(lambda: condition(self.view(job)), what, 20)
+        wait_for(lambda: condition(self.view(job)), what)
 
     def wait_for_letter(self) -> None:
         """Wait until PostgreSQL has the dead letter of `job`, and no queue has any."""
-        wait_for(lambda: self.counts().unarchived == 0, "the dead letters to be archived", 20)
+        wait_for(lambda: self.counts().unarchived == 0, "the dead letters to be archived")
         query = "SELECT dead_id FROM penstock.dead_letters WHERE job_id = %s ORDER BY died_at DESC LIMIT 1"
         self.letter = self.postgres.database.value(query, self.job)
         assert self.letter is not None
@@ -156,16 +156,15 @@ class RunbookSystem:
         return open_desk(self.postgres.database.url)
 
     def _start_worker(self) -> None:
-        process = subprocess.Popen([BIN / "penstock", "worker"], env=self.environment, stderr=subprocess.PIPE)
+        process = forked.start(["worker"], self.environment, stderr=subprocess.PIPE)
         worker = WorkerProcess(process)
-        reader = threading.Thread(target=worker._read, daemon=True)
-        reader.start()
+        worker.reader.start()
         self._stack.callback(process.stderr.close)  # type: ignore[union-attr]
-        self._stack.callback(reader.join)
+        self._stack.callback(worker.reader.join)
         self._stack.callback(worker.kill)
         worker.wait_until_ready()
 
     def _start_scheduler(self) -> None:
-        process = subprocess.Popen([BIN / "penstock", "scheduler"], env=self.environment, stderr=subprocess.DEVNULL)
+        process = forked.start(["scheduler"], self.environment, stderr=subprocess.DEVNULL)
         scheduler = WorkerProcess(process)
         self._stack.callback(scheduler.kill)

@@ -3,7 +3,6 @@
 import gzip
 import json
 import re
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import psycopg
 import pytest
 import redis
 
+from tests.recovery.servers import free_port
 from tests.system import Database, Penstock, Run
 
 FORM = {"title": "One question", "questions": [{"id": "q", "text": "What?", "type": "text"}]}
@@ -35,9 +35,7 @@ def nothing_is_sent(redis_url: str, namespace: str) -> Iterator[None]:
 @pytest.fixture
 def nowhere() -> str:
     """The address of a port where nobody listens."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{held.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 def rows(path: Path, *lines: bytes) -> Path:

@@ -31,7 +31,7 @@ HISTORY = [
 @pytest.fixture(scope="module")
 def store(database: Database, settings: WorkerSettings) -> Iterator[ReplayKit]:
     with open_pool(settings, "penstock-test") as pool:
-        pool.wait(10)
+        pool.wait(60)
         yield ReplayKit(database, Transactions(pool, settings), LetterSearch(pool))
 
 

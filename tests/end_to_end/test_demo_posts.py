@@ -1,4 +1,4 @@
-"""`penstock up --demo` publishes its posts at the stand-in, each once, in one run and in the next one."""
+"""`penstock up --demo` publishes its posts, each once, in one run and in the next one, and shows all in its pages."""
 
 import re
 import signal
@@ -12,9 +12,9 @@ import pytest
 
 from penstock.workers.demo.posts import ACCOUNT, POSTS
 from penstock.workers.embedded.home import read_servers
-from tests.end_to_end.test_up_sidecar import Start, Up, start
+from tests.end_to_end.test_up_sidecar import Start, Up, assert_pages, start, usual_port_taken
 
-__all__ = ["start"]
+__all__ = ["start", "usual_port_taken"]
 
 ROW = re.compile(r"^(\w+) +\d\d:\d\d:\d\d +\d\d:\d\d:\d\d +(\d+\.\d\d) s +(\S+)$")
 RECORD = rf"The stand-in's own record: {len(POSTS)} published, none of them twice$"
@@ -27,9 +27,9 @@ SELECT gen_random_uuid(), tenant, owner, platform, 'my-own', name, token_ciphert
 HEADING = r"\d scheduled posts, to a stand-in"
 
 
-def interrupt(up: Up) -> None:
+def interrupt(up: Up, by: signal.Signals = signal.SIGINT) -> None:
     """As Ctrl-C does it: all stops, cleanly."""
-    up.process.send_signal(signal.SIGINT)
+    up.process.send_signal(by)
     assert up.process.wait(60) == 0, up.text()
     for unwanted in ("Traceback", "STORAGE_UNAVAILABLE", "did not stop in time", "it is started again"):
         assert unwanted not in up.text()
@@ -56,7 +56,8 @@ def count(home: Path, statement: str) -> Any:
         return connection.execute(statement.encode()).fetchone()
 
 
-def test_posts_go_out_once_and_the_next_run_does_no_harm(start: Start, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("usual_port_taken")
+def test_posts_go_out_once_the_pages_show_all_and_the_next_run_does_no_harm(start: Start, tmp_path: Path) -> None:
     up = start("--demo")
     rows = wait_for_posts(up)
     assert Counter(platform for platform, _, _ in rows) == Counter(post.platform for post in POSTS)
@@ -65,9 +66,12 @@ def test_posts_go_out_once_and_the_next_run_does_no_harm(start: Start, tmp_path:
     first = record_at(rows)
     assert {one["account"] for one in first} == {ACCOUNT}
     assert len({one["text"] for one in first}) == len(first) == len(POSTS)
-    interrupt(up)
+    url = assert_pages(up)
+    interrupt(up, signal.SIGTERM)
     with pytest.raises(httpx.ConnectError):
         record_at(rows)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{url}health/live")
 
     again = start("--demo")
     second = record_at(wait_for_posts(again))

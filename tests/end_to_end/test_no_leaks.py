@@ -6,7 +6,6 @@ looked for in the logs, at Sentry, in metrics, in the audit and in the pages and
 
 import json
 import signal
-import socket
 import subprocess
 import threading
 import urllib.error
@@ -29,6 +28,7 @@ from penstock.schemas.envelope import EnvelopeHeader, encode_envelope
 from penstock.schemas.limits import Limits
 from penstock.schemas.post_content import PostContent
 from tests.posts_kit import ago, new_account, new_post, post_of, tokens_of
+from tests.recovery.servers import free_port
 from tests.sentry_server import SentryServer, sentry_server, wait_for_events
 from tests.system import BIN, Database, Penstock, wait_for
 from tests.workers.sidecar.sidecar_kit import credentials
@@ -116,9 +116,7 @@ def client(redis_url: str) -> Iterator["redis.Redis"]:
 
 @pytest.fixture(scope="module")
 def deployment(environment: dict[str, str]) -> Iterator[Deployment]:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{found.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     lines, tokens = credentials(vera="viewer", otto="operator", ada="admin")
     with sentry_server() as sentry:
         env = environment | FAILING

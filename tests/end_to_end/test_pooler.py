@@ -48,7 +48,7 @@ def test_the_main_job_through_a_pooler(
         run = penstock("submit", "strikes", SUBMISSIONS_FILE, "--batch-id", name, "--wait", "--json", env=pooled)
         return bool(run.json["stored"] == 10_000)
 
-    wait_for(stores_all, "the new version", seconds=20)
+    wait_for(stores_all, "the new version")
 
 
 def test_posts_through_a_pooler(pooler: str, environment: dict[str, str], database: Database) -> None:

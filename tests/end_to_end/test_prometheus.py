@@ -2,7 +2,6 @@
 
 import json
 import signal
-import socket
 import subprocess
 import threading
 import urllib.request
@@ -17,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from penstock.producers.queue.inspection import QueueInspector
 from tests.debian import require_program
+from tests.recovery.servers import free_port
 from tests.system import BIN, Penstock, WorkerProcess, wait_for
 from tests.workers.sidecar.paced_kit import KIND, QUEUE, TRACE, enqueue_paced, paced_environment
 
@@ -46,12 +46,6 @@ NAMED = {
 #: Those of them that have a number once some jobs have run.
 WITH_NUMBERS = NAMED - {"penstock_circuit_state", "penstock_post_lateness_seconds"}
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def get(url: str, accept: str = "*/*") -> tuple[str, str]:

@@ -8,7 +8,8 @@ import click
 from penstock.migrations.runner import Migrator
 from penstock.workers.backup.creation import create_backup
 from penstock.workers.cli.backup import backup_settings, summary
-from penstock.workers.cli.environment import worker_settings
+from penstock.workers.cli.environment import environment
+from penstock.workers.cli.migration_settings import MigrationSettings
 from penstock.workers.cli.output import emit, emit_list, json_option
 
 
@@ -18,8 +19,7 @@ def migrate() -> None:
 
 
 def _migrator() -> Migrator:
-    settings = worker_settings()
-    return Migrator(settings.migration_database_url or settings.database_url)
+    return Migrator(MigrationSettings.from_environment(environment()).url)
 
 
 @migrate.command(epilog="Example: penstock migrate up --to 3")

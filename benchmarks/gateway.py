@@ -106,7 +106,7 @@ def _accepted(settings: WorkerSettings, rows: list[bytes]) -> tuple[list[Accepte
     with open_pool(settings, "penstock-bench") as pool:
         form = assemble(settings, pool).forms.get("default", FORM_ID)
     now_us = int(time.time() * 1_000_000)
-    accepted, _ = judge_rows(b"[" + b",".join(rows) + b"]", form, Identity("copy", 0, now_us))
+    accepted, _, _ = judge_rows(b"[" + b",".join(rows) + b"]", form, Identity("copy", 0, now_us))
     return sorted(accepted, key=lambda row: row.submission_id), form.form_key
 
 

@@ -183,7 +183,7 @@ def measure(options: Options) -> list[Round]:
         with open_pool(settings, "penstock-bench") as pool:
             form = assemble(settings, pool).forms.get("default", FORM_ID)
         now_us = int(time.time() * 1_000_000)
-        accepted, _ = judge_rows(b"[" + b",".join(rows) + b"]", form, Identity("copy", 0, now_us))
+        accepted, _, _ = judge_rows(b"[" + b",".join(rows) + b"]", form, Identity("copy", 0, now_us))
         accepted.sort(key=lambda row: row.submission_id)
         rounds = []
         with worker_processes(environment, options.workers):

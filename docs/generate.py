@@ -1,4 +1,4 @@
-"""Writes the generated pages: the configuration reference, the error codes, the JSON Schemas, the OpenAPI document.
+"""Writes the generated pages: the configuration reference, the error codes, capacity, JSON Schemas, OpenAPI.
 
 `python -m docs.generate` writes them; a test sees that they are as this writes them.
 """
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from docs.capacity import PAGE, tables
 from penstock.producers.gateway.description.routes import openapi
 from penstock.producers.gateway.settings import GatewaySettings
 from penstock.producers.settings import ApiKeySettings, ProducerSettings, Settings
@@ -32,6 +33,7 @@ def pages() -> dict[Path, str]:
     }
     schemas[FOLDER / "contract" / "openapi.json"] = json.dumps(openapi(), indent=2, ensure_ascii=False) + "\n"
     own = {"configuration.md": _configuration(), "errors.md": _errors(), "metrics.md": _metrics()}
+    own[PAGE.name] = _capacity()
     return {FOLDER / name: text for name, text in own.items()} | schemas
 
 
@@ -115,6 +117,18 @@ def _metrics() -> str:
     _, _, after = rest.partition("<!-- end of table -->")
     table = "\n".join(["| metric | labels | type | together | meaning |", "|---|---|---|---|---|", *metric_rows()])
     return f"{before}<!-- table -->\n\n{table}\n\n<!-- end of table -->{after}"
+
+
+def _capacity() -> str:
+    """The page with its tables made anew from what was measured."""
+    text = PAGE.read_text(encoding="utf-8")
+    for name, table in tables().items():
+        before, begin, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"<!-- end of {name} -->")
+        if not end:
+            raise ValueError(f"docs/capacity.md has no place for the table {name!r}")
+        text = f"{before}{begin}\n{table}\n\n{end}{after}"
+    return text
 
 
 def main() -> None:

@@ -18,21 +18,26 @@ _READERS_COLUMNS: Mapping[str, str] = {
     "api_keys": "key_id tenant name prefix secret_id scopes created_at created_by expires_at revoked_at replaced_by"
     " last_used_at",
     "dead_letters": "",
+    "erased_subjects": "",
+    "person_data_requests": "request_id kind tenant subject_kind form_id question_id key_id asked_by reason asked_at"
+    " state progress receipt started_at ended_at",
     "social_accounts": "account_id tenant owner platform external_id name state state_code state_changed_at key_id"
     " tokens_version token_expires_at refresh_due_at refreshed_at refresh_lease_until refresh_lease_by refresh_fence"
     " refresh_code metadata created_at updated_at",
 }
 _INSERTED = (
-    "base_batches dead_letters form_versions forms job_effects operator_actions publish_attempts replay_items replays"
-    " scheduled_posts social_accounts submission_batches submission_rejections submissions"
+    "audit_sealed_actions audit_seals base_batches dead_letters form_versions forms job_effects operator_actions"
+    " publish_attempts replay_items replays scheduled_posts social_accounts submission_batches submission_rejections"
+    " submissions"
 )
-_DELETED = "outbox replay_items"
+_DELETED = "audit_unsealed outbox replay_items"
 _UPDATED: Mapping[str, str] = {
     "api_keys": "last_used_at",
     "dead_letter_groups": "note snoozed_until snoozed_open",
     "dead_letters": "state became resolved_at resolved_by resolution_reason replay_id edited",
     "forms": "latest_version updated_at",
     "outbox": "state relayed_at checked_at times_relayed last_code",
+    "person_data_requests": "state progress started_at",
     "replay_items": "state",
     "replays": "status resumes_to prepared_died_at prepared_dead_id total sent done died skipped tokens tokens_at"
     " canary_until started_at ended_at told",
@@ -41,13 +46,16 @@ _UPDATED: Mapping[str, str] = {
     "social_accounts": "owner name state state_code state_changed_at token_ciphertext refresh_token_ciphertext key_id"
     " tokens_version token_expires_at refresh_due_at refreshed_at refresh_lease_until refresh_lease_by refresh_fence"
     " refresh_code metadata updated_at",
-    "submission_batches": "stored duplicates",
+    "submission_batches": "stored rejected duplicates erased",
     "submission_rejections": "resolved_by resolved_at",
 }
 _EXECUTED: Mapping[str, str] = {
-    WORKER: "delete_ended_posts delete_resolved_letters drop_publish_attempts_partitions enqueue enqueue_bytes"
+    WORKER: "delete_ended_posts delete_ended_replays delete_resolved_letters detach_old_partition"
+    " drop_leaving_partition drop_publish_attempts_partitions drop_sealed_actions enqueue enqueue_bytes"
     " enqueue_many_bytes ensure_publish_attempts_partition ensure_publish_attempts_partitions"
-    " ensure_submissions_partition ensure_submissions_partitions job_id revive_letters",
+    " ensure_submissions_partition ensure_submissions_partitions forget_probe job_id revive_letters"
+    " end_person_data_request erase_in_letter erase_in_outbox erase_in_replay erase_posts erase_rejections"
+    " erase_submissions",
     READER: "job_id",
     PRODUCER: "enqueue",
 }

@@ -117,11 +117,16 @@ class Code(StrEnum):
     REQUEST_METHOD_NOT_ALLOWED = "REQUEST_METHOD_NOT_ALLOWED"
     REQUEST_NOT_FOUND = "REQUEST_NOT_FOUND"
     REQUEST_OVERLOADED = "REQUEST_OVERLOADED"
+    REQUEST_PERSON_NOT_FOUND = "REQUEST_PERSON_NOT_FOUND"
     REQUEST_TENANT_INVALID = "REQUEST_TENANT_INVALID"
     REQUEST_TIMEOUT = "REQUEST_TIMEOUT"
     REQUEST_TOO_SLOW = "REQUEST_TOO_SLOW"
     REQUEST_UNANSWERED = "REQUEST_UNANSWERED"
     REQUEST_USAGE = "REQUEST_USAGE"
+    STORAGE_ARCHIVE_DAMAGED = "STORAGE_ARCHIVE_DAMAGED"
+    STORAGE_ARCHIVE_FAILED = "STORAGE_ARCHIVE_FAILED"
+    STORAGE_ARCHIVE_NOT_FOUND = "STORAGE_ARCHIVE_NOT_FOUND"
+    STORAGE_AUDIT_BROKEN = "STORAGE_AUDIT_BROKEN"
     STORAGE_BACKUP_DAMAGED = "STORAGE_BACKUP_DAMAGED"
     STORAGE_BACKUP_DIFFERS = "STORAGE_BACKUP_DIFFERS"
     STORAGE_BACKUP_FAILED = "STORAGE_BACKUP_FAILED"
@@ -143,8 +148,11 @@ class Code(StrEnum):
     STORAGE_SCHEMA_OUTDATED = "STORAGE_SCHEMA_OUTDATED"
     STORAGE_TIMEOUT = "STORAGE_TIMEOUT"
     STORAGE_UNAVAILABLE = "STORAGE_UNAVAILABLE"
+    SUBMISSION_CORRECTION_INVALID = "SUBMISSION_CORRECTION_INVALID"
+    SUBMISSION_ERASURE_RUNNING = "SUBMISSION_ERASURE_RUNNING"
     SUBMISSION_ID_INVALID = "SUBMISSION_ID_INVALID"
     SUBMISSION_INVALID = "SUBMISSION_INVALID"
+    SUBMISSION_NOT_FOUND = "SUBMISSION_NOT_FOUND"
     SUBMISSION_TIME_INVALID = "SUBMISSION_TIME_INVALID"
     SUBMISSION_TIME_RANGE = "SUBMISSION_TIME_RANGE"
     SUBMISSION_TIME_REQUIRED = "SUBMISSION_TIME_REQUIRED"
@@ -613,6 +621,9 @@ CATALOGUE: Mapping[Code, Documentation] = {
         "The server has as many requests, streams or bytes at once as it may, or is about to stop.",
         "Wait as long as Retry-After says, and send it again with the same idempotency key.",
     ),
+    Code.REQUEST_PERSON_NOT_FOUND: Documentation(
+        "There is no request of this id about a person's data.", "See: penstock person list."
+    ),
     Code.REQUEST_TENANT_INVALID: Documentation(
         "A tenant is not 1 to 200 letters, digits, dots, underscores or hyphens.",
         "Choose a name of these characters.",
@@ -630,6 +641,19 @@ CATALOGUE: Mapping[Code, Documentation] = {
         "Run the same call again with the same key or batch id: it is the same work. See whether the address is right.",
     ),
     Code.REQUEST_USAGE: Documentation("The command line is not usable.", "See --help of the command."),
+    Code.STORAGE_ARCHIVE_DAMAGED: Documentation(
+        "An archive is not what its manifest says: bytes were lost or changed.",
+        "Take the archive from its copy. Where it was being made, what it holds is still in the database.",
+    ),
+    Code.STORAGE_ARCHIVE_FAILED: Documentation(
+        "An archive can't be written to or read from PENSTOCK_ARCHIVE_DIR; nothing was dropped.",
+        "See that the folder is there, is this process's own and has room.",
+    ),
+    Code.STORAGE_ARCHIVE_NOT_FOUND: Documentation("There is no such archive.", "See: penstock archive list."),
+    Code.STORAGE_AUDIT_BROKEN: Documentation(
+        "The chain over what operators did is not whole: somebody changed, removed or added rows.",
+        "Run `penstock audit verify` with the anchors that you kept elsewhere, and follow docs/audit.md.",
+    ),
     Code.STORAGE_BACKUP_DAMAGED: Documentation(
         "A backup's files are not what was written: bytes changed, missing, or in another place.",
         "Use another backup (penstock backup list), or a copy of this one; see what changed the file.",
@@ -706,12 +730,23 @@ CATALOGUE: Mapping[Code, Documentation] = {
     Code.STORAGE_UNAVAILABLE: Documentation(
         "PostgreSQL does not answer.", "Start PostgreSQL or correct DATABASE_URL; what is queued waits."
     ),
+    Code.SUBMISSION_CORRECTION_INVALID: Documentation(
+        "A submission can't be corrected so: the form's rules refuse it, nothing changes, or several have the id.",
+        "The message says what would be right.",
+    ),
+    Code.SUBMISSION_ERASURE_RUNNING: Documentation(
+        "A person's data is being erased in this tenant, which has to meet each row where it stood at its beginning.",
+        "Correct the submission when the erasure has ended: penstock person list.",
+    ),
     Code.SUBMISSION_ID_INVALID: Documentation(
         "A submission's id is not a text of 1 to 200 characters.",
         "Send a UUID or a text of at most 200 characters.",
     ),
     Code.SUBMISSION_INVALID: Documentation(
         "A row is not an object {id?, submitted_at?, answers}.", "Send each row in that shape."
+    ),
+    Code.SUBMISSION_NOT_FOUND: Documentation(
+        "The form has no stored submission of this id.", "Check the form, the id and the tenant."
     ),
     Code.SUBMISSION_TIME_INVALID: Documentation(
         "A row's submitted_at is not RFC 3339 with an offset.",

@@ -3,7 +3,6 @@
 import re
 import signal
 import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,9 +18,10 @@ from penstock.producers import Producer, Submission, WriteSubmissionBatch
 from penstock.schemas.limits import Limits
 from penstock.schemas.post_content import PostContent
 from penstock.workers.dead_letters.store import insert_letters
+from tests import forked
 from tests.posts_kit import new_account, new_post
 from tests.recovery.servers import free_port
-from tests.system import BIN, Database, wait_for
+from tests.system import Database, wait_for
 from tests.workers.dead_letters.replay_kit import a_letter
 from tests.workers.sidecar.sidecar_kit import credentials
 
@@ -72,7 +72,7 @@ def serving(environment: dict[str, str], database: Database, folder: Path) -> It
     log = folder / "log"
     variables = {"PENSTOCK_SIDECAR_LISTEN": f"127.0.0.1:{port}", "PENSTOCK_SIDECAR_CREDENTIALS": LINES}
     with log.open("wb") as file:
-        process = subprocess.Popen([BIN / "penstock", "sidecar"], env=environment | variables, stderr=file)
+        process = forked.start(["sidecar"], environment | variables, stderr=file)
     found = Served(f"http://127.0.0.1:{port}", port, log)
     try:
         wait_for(lambda: _is_ready(found), "the sidecar to be ready")

@@ -4,7 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from penstock.producers.settings import ProducerSettings
 from penstock.producers.storage.address import require_usable
@@ -63,6 +63,12 @@ class WorkerSettings(ProducerSettings):
         alias="PENSTOCK_UNKNOWN_KIND_LIMIT_SECONDS",
         description="how long a job may wait for a worker that knows its kind before it is a dead letter",
     )
+    schema_wait_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        default=600,
+        alias="PENSTOCK_SCHEMA_WAIT_SECONDS",
+        description="how long a worker or scheduler that starts waits for a schema that is older than it needs, before"
+        " it ends; 0 for not at all",
+    )
     redis_check: Literal["refuse", "warn", "off"] = Field(
         default="warn",
         alias="PENSTOCK_REDIS_CHECK",
@@ -100,6 +106,35 @@ class WorkerSettings(ProducerSettings):
         default=24,
         alias="PENSTOCK_PUBLISH_ATTEMPTS_MONTHS",
         description="how many whole months the record of calls to platforms is kept",
+    )
+    replays_retention_days: Annotated[int, Field(ge=0, le=36_500)] = Field(
+        default=730,
+        alias="PENSTOCK_REPLAYS_RETENTION_DAYS",
+        description="how long replays are kept after they ended, 30 days at the least; 0 for ever",
+    )
+    audit_keys: str | None = Field(
+        default=None,
+        alias="PENSTOCK_AUDIT_KEYS",
+        repr=False,
+        description="the keys of the audit's chain, as `id:key,id:key` with at least 32 characters each: the first"
+        " seals, all verify; without them who may write the database can make another chain, which anchors alone tell",
+    )
+    audit_retention_days: Annotated[int, Field(ge=0, le=36_500)] = Field(
+        default=2_557,
+        alias="PENSTOCK_AUDIT_RETENTION_DAYS",
+        description="how long what operators did is kept after it was sealed, 366 days at the least; 0 for ever",
+    )
+    archive_dir: Path | None = Field(
+        default=None,
+        alias="PENSTOCK_ARCHIVE_DIR",
+        description="the folder that old partitions and old actions are written to, and read back from, before they are"
+        " dropped; without it attempts and actions are dropped unarchived",
+    )
+    submissions_retention_months: Annotated[int, Field(ge=0, le=1_200)] = Field(
+        default=0,
+        alias="PENSTOCK_SUBMISSIONS_RETENTION_MONTHS",
+        description="how many whole months of submissions are kept, 12 at the least, with the others archived in"
+        " `PENSTOCK_ARCHIVE_DIR`; 0 for ever",
     )
     gates_when_redis_down: Literal["open", "closed"] = Field(
         default="closed",
@@ -376,6 +411,11 @@ class WorkerSettings(ProducerSettings):
         alias="PENSTOCK_REPLAY_CANARY_SECONDS",
         description="a replay is paused where the letters of its canary have no outcome after this",
     )
+    person_export_dir: Path | None = Field(
+        default=None,
+        alias="PENSTOCK_PERSON_EXPORT_DIR",
+        description="a private folder in which workers leave the exports of a person's data that they were asked for",
+    )
     metrics_dir: Path | None = Field(
         default=None,
         alias="PENSTOCK_METRICS_DIR",
@@ -383,12 +423,28 @@ class WorkerSettings(ProducerSettings):
         " `metrics` in `PENSTOCK_HOME` where absent",
     )
 
-    @field_validator("posts_retention_days")
+    @field_validator("posts_retention_days", "replays_retention_days")
     @classmethod
     def _retention_long_enough(cls, days: int) -> int:
         if 0 < days < 30:
             raise ValueError("must be 30 at the least, or 0 for ever")
         return days
+
+    @field_validator("audit_retention_days")
+    @classmethod
+    def _audit_long_enough(cls, days: int) -> int:
+        if 0 < days < 366:
+            raise ValueError("must be 366 at the least, or 0 for ever")
+        return days
+
+    @field_validator("submissions_retention_months")
+    @classmethod
+    def _archived_before_dropped(cls, months: int, known: ValidationInfo) -> int:
+        if 0 < months < 12:
+            raise ValueError("must be 12 at the least, or 0 for ever")
+        if months and known.data.get("archive_dir") is None:
+            raise ValueError("needs PENSTOCK_ARCHIVE_DIR: no submission is dropped that is not archived")
+        return months
 
     @field_validator("database_url", "migration_database_url")
     @classmethod

@@ -122,7 +122,7 @@ def test_a_batch_id_that_cannot_be_is_refused(name: str) -> None:
 
 
 def test_no_more_are_in_flight_than_asked_for_and_each_is_reported() -> None:
-    now, most, lock, together = 0, 0, threading.Lock(), threading.Barrier(3, timeout=10)
+    now, most, lock, together = 0, 0, threading.Lock(), threading.Barrier(3, timeout=60)
 
     def enqueue(payload: EncodedPayload) -> None:
         nonlocal now, most

@@ -20,6 +20,7 @@ from penstock.schemas.identity import job_id
 from penstock.schemas.limits import Limits
 from penstock.workers.embedded.valkey import EmbeddedValkey
 from tests.producers.looks import KIND, batch, envelope, waiting
+from tests.system import wait_for
 
 
 def test_a_job_is_in_redis_when_the_call_returns(producer: Producer, client: Any, prefix: str) -> None:
@@ -167,10 +168,7 @@ def test_closing_leaves_no_connection_open(redis_url: str, client: Any, prefix: 
     with Producer(f"{redis_url}{joint}client_name={name}", namespace=prefix) as producer:
         producer.submit("f", [{"answers": {"q": "a"}}] * 4, batch_id="x")
         assert connected() >= 1
-    ends_at = time.monotonic() + 5
-    while connected() and time.monotonic() < ends_at:
-        pass
-    assert connected() == 0
+    wait_for(lambda: connected() == 0, "the connections to be closed")
 
 
 @pytest.fixture
@@ -194,7 +192,7 @@ def test_redis_that_is_away_is_told_soon(nobody: str, call: str) -> None:
     with Producer(nobody) as producer, pytest.raises(UnavailableError) as caught:
         calls[call](producer)
     assert caught.value.code is Code.QUEUE_UNAVAILABLE
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     assert "hunter2" not in str(caught.value.as_dict())
 
 

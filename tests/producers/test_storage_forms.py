@@ -61,7 +61,7 @@ def test_tenants_count_by_themselves(connection: Connection) -> None:
 
 
 def at_once(database: Database, form_id: str, forms: list[Form]) -> list[Applied]:
-    together = threading.Barrier(len(forms), timeout=10)
+    together = threading.Barrier(len(forms), timeout=60)
 
     def run(applied: Form) -> Applied:
         with psycopg.connect(database.url) as own:

@@ -39,7 +39,7 @@ Pool = ConnectionPool[psycopg.Connection[Any]]
 @pytest.fixture(scope="module")
 def pool(settings: WorkerSettings) -> Iterator[Pool]:
     with open_pool(settings, "penstock-test") as opened:
-        opened.wait(10)
+        opened.wait(60)
         yield opened
 
 

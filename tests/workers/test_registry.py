@@ -9,7 +9,10 @@ import pytest
 from penstock.schemas.errors import Code, InvalidInputError
 from penstock.workers.registry import discover_all
 
-OWN_KINDS = {"scheduled_post.publish", "scheduled_post.schedule", "submission_batch.write"}
+OWN_KINDS = {
+    *("person_data.erase", "person_data.export", "scheduled_post.publish", "scheduled_post.schedule"),
+    "submission_batch.write",
+}
 
 #: The payload is one in name alone: a real one would leave its kind behind for other tests.
 ACTOR = """

@@ -54,7 +54,7 @@ def test_a_batch_that_is_being_processed_is_finished_before_the_end(
         worker.process.terminate()
         told(worker, "stopping")
         holder.rollback()
-    assert worker.process.wait(15) == 0
+    assert worker.process.wait(60) == 0
     record = producer.job(job_id)
     assert record is not None
     assert record.state == "done"
@@ -71,7 +71,7 @@ def test_an_idle_worker_ends_promptly(start_worker: StartWorker) -> None:
     worker = start_worker(PENSTOCK_SHUTDOWN_SECONDS="60").wait_until_ready()
     began = time.monotonic()
     assert worker.stop() == 0
-    assert time.monotonic() - began < 6, "of about 1 s on an idle machine"
+    assert time.monotonic() - began < 30, "of about 1 s on an idle machine"
     assert lines_of(worker)[-1]["message"] == "the worker has stopped"
 
 

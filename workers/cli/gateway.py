@@ -2,18 +2,23 @@
 
 import logging
 import os
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from importlib import import_module
 from types import ModuleType
 
 import click
+import redis
 
 from penstock.producers.gateway.keys import open_key_check
 from penstock.producers.gateway.settings import GatewaySettings
+from penstock.producers.queue.audit import OperatorAction
+from penstock.producers.queue.connection import connect, redis_errors
 from penstock.producers.storage.database import Database
 from penstock.schemas.errors import Code, InvalidInputError
 from penstock.workers.cli.environment import environment, worker_settings
 from penstock.workers.embedded.gateway_process import INSTALL, missing_libraries
+from penstock.workers.protection.keys import gate_keys
 from penstock.workers.settings import WorkerSettings
 from penstock.workers.telemetry.exporting import exporting_traces
 from penstock.workers.telemetry.logging import set_up_logging
@@ -57,9 +62,12 @@ def _serve(server: ModuleType, settings: WorkerSettings, own: GatewaySettings) -
     with ExitStack() as stack:
         bound = stack.enter_context(server.listen(own.listen))
         stack.enter_context(published_metrics(settings.metrics_folder, _APP))
+        audit = stack.enter_context(connect(settings.redis_url, replays=0))
         database = Database(own.database_url, application_name="penstock-gateway", connections=own.pool_max)
         stack.callback(measure_pool(database))
-        serving = server.GatewayServer(own, bound, database, checks=checks, observe=_observe)
+        serving = server.GatewayServer(
+            own, bound, database, checks=checks, observe=_observe, refused=_recorder(audit, settings)
+        )
         serving.start()
         _log.info("the gateway is ready: http://%s", own.listen)
         # A server that ends by itself is a fault; a platform starts the process anew.
@@ -85,6 +93,17 @@ def _server() -> ModuleType:
             remedy=f"Install them: {INSTALL}",
         )
     return import_module("penstock.producers.gateway.server")
+
+
+def _recorder(client: "redis.Redis", settings: WorkerSettings) -> Callable[[Sequence[OperatorAction]], None]:
+    """Puts actions where schedulers take them to be recorded for ever."""
+    key = gate_keys(settings.namespace).key("audit")
+
+    def record(actions: Sequence[OperatorAction]) -> None:
+        with redis_errors("noting who was refused"):
+            client.rpush(key, *(action.encode() for action in actions))
+
+    return record
 
 
 def _observe(method: str, route: str, status: int, seconds: float) -> None:

@@ -7,11 +7,14 @@ from types import ModuleType
 
 import click
 
-from penstock.schemas.errors import Code, InvalidInputError
-from penstock.workers.cli.environment import worker_settings
+from penstock.producers.queue.audit import audit_entry
+from penstock.schemas.errors import Code, InvalidInputError, PenstockError
+from penstock.workers.cli.environment import open_database, worker_settings
+from penstock.workers.cli.operator import login_name
 from penstock.workers.cli.output import emit, json_option
+from penstock.workers.database.operator_actions import record_actions
 from penstock.workers.embedded.sidecar_process import INSTALL, missing_libraries
-from penstock.workers.sidecar.access.credentials import make_credential
+from penstock.workers.sidecar.access.credentials import Credential, make_credential
 from penstock.workers.sidecar.access.operator import Role
 from penstock.workers.telemetry.exporting import exporting_traces
 from penstock.workers.telemetry.logging import set_up_logging
@@ -56,6 +59,16 @@ def _server() -> ModuleType:
     return import_module("penstock.workers.sidecar.server")
 
 
+def _record(made: Credential) -> None:
+    """Record that a credential was made. It can be made before there is a database; then that is told."""
+    entry = audit_entry(login_name(), "access.credential", made.name, "", {"role": str(made.role), "mark": made.mark})
+    try:
+        with open_database(worker_settings().database_url) as connection, connection.transaction():
+            record_actions(connection, [entry])
+    except PenstockError as error:
+        click.echo(f"not recorded in the audit: {error.code}", err=True)
+
+
 @sidecar.command(epilog="Example: penstock sidecar credential ana --role operator")
 @click.argument("name")
 @click.option(
@@ -68,6 +81,7 @@ def _server() -> ModuleType:
 def credential(name: str, role: str, as_json: bool) -> int:
     """Make a credential: prints its token, once, and the line for PENSTOCK_SIDECAR_CREDENTIALS."""
     made, token = make_credential(name, Role(role))
+    _record(made)
     value = {"name": made.name, "role": str(made.role), "token": token, "line": made.line}
     emit(
         value,

@@ -37,7 +37,7 @@ JOBS_RECOVERED = Counter(
     "penstock_jobs_recovered_total", "Jobs taken back from workers that were not heard of", ["queue"]
 )
 SUBMISSIONS = Counter(
-    "penstock_submissions_total", "Rows of batches, by outcome (stored, rejected, duplicate)", ["outcome"]
+    "penstock_submissions_total", "Rows of batches, by outcome (stored, rejected, duplicate, erased)", ["outcome"]
 )
 BATCHES_REPEATED = Counter(
     "penstock_batches_repeated_total", "Deliveries of a batch whose effect was committed before; they change nothing"
@@ -219,6 +219,9 @@ SHARED: Mapping[str, Shared] = {
         ),
         Shared("penstock_outbox_backlog", "Jobs that wait in the outbox and are due, 10,000 at the most"),
         Shared("penstock_outbox_oldest_age_seconds", "How long the first of these has been due; 0 where none is"),
+        Shared("penstock_audit_seal", "The number of the audit's newest seal; one that falls was removed"),
+        Shared("penstock_audit_unsealed", "Actions of operators that wait for their seal, 10,000 at the most"),
+        Shared("penstock_audit_unsealed_age_seconds", "How long the first of these has waited; 0 where none does"),
         Shared("penstock_schedulers", "Schedulers that were heard of in the last half a minute"),
         Shared(
             "penstock_scheduler_late_seconds",

@@ -35,7 +35,7 @@ ALTER TABLE penstock.dead_letters ENABLE ALWAYS TRIGGER dead_letters_are_not_emp
 @pytest.fixture(scope="module")
 def pool(settings: WorkerSettings) -> Iterator[Pool]:
     with open_pool(settings, "penstock-test") as opened:
-        opened.wait(10)
+        opened.wait(60)
         yield opened
 
 

@@ -102,7 +102,7 @@ def test_eight_at_once_requeue_it_once(
 
     def run(number: int) -> list[uuid.UUID]:
         ids = [letter.dead_id for letter in letters]
-        ready.wait(10)
+        ready.wait(60)
         return decisions.requeue(ids if number % 2 else ids[::-1], f"operator {number}", "all at once").done
 
     with ThreadPoolExecutor(8) as threads:
@@ -121,11 +121,11 @@ def test_requeue_and_discard_at_once_decide_each_letter_once(
     ready = threading.Barrier(4)
 
     def requeue(part: list[uuid.UUID]) -> int:
-        ready.wait(10)
+        ready.wait(60)
         return sum(len(decisions.requeue([one], "ada", "again").done) for one in part)
 
     def discard(part: list[uuid.UUID]) -> int:
-        ready.wait(10)
+        ready.wait(60)
         return sum(decisions.discard(part[at : at + 7], "bob", "no") for at in range(0, len(part), 7))
 
     with ThreadPoolExecutor(4) as threads:

@@ -75,7 +75,7 @@ def test_nobody_loses_against_another(
 
     def run(crowd: Crowd, number: int) -> None:
         change = (crowd.archive, crowd.requeue, crowd.discard, crowd.end)[number % 4]
-        ready.wait(10)
+        ready.wait(60)
         for _ in range(ROUNDS):
             change()
 

@@ -75,7 +75,7 @@ def client(redis_url: str) -> Iterator["redis.Redis"]:
 @pytest.fixture(scope="module")
 def replay_pool(settings: WorkerSettings) -> Iterator["ConnectionPool[psycopg.Connection]"]:
     with open_pool(settings, "penstock-test") as opened:
-        opened.wait(10)
+        opened.wait(60)
         yield opened
 
 

@@ -31,7 +31,7 @@ WHOLE = timedelta(seconds=1)
 #: Each byte comes well within the time that a single read has.
 PATIENCE = Patience(timedelta(seconds=0.8), timedelta(seconds=0.8), WHOLE)
 #: Seconds. A loaded machine adds to a call, and what is drawn out would go on for minutes.
-AT_LEAST, AT_MOST = 0.9, 8.0
+AT_LEAST, AT_MOST = 0.9, 30.0
 #: What the slow reader takes in several times the whole.
 UPLOAD = bytes(64 * 1024 * 1024)
 

@@ -85,7 +85,7 @@ def test_a_body_that_drips_ends_with_the_whole_time(http: PlatformHttp) -> None:
         stop.set()
         thread.join()
     assert reply.failure == "timed_out"
-    assert 0.9 < time.monotonic() - began < 3
+    assert 0.9 < time.monotonic() - began < 8
 
 
 def test_neither_logs_nor_errors_tell_tokens_or_texts(

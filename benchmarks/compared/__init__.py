@@ -1,0 +1,1 @@
+"""Penstock, COPY and other job systems, side by side in one run (`python -m benchmarks.compared`)."""

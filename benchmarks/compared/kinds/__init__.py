@@ -1,0 +1,1 @@
+"""Penstock's side of the comparison; `PENSTOCK_ACTORS` names this package."""

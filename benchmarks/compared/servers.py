@@ -109,6 +109,8 @@ def servers(rows: int, settings: Mapping[str, str] = POSTGRESQL) -> Iterator[Ser
             "REDIS_URL": redis_url,
             "RQ_REDIS_URL": redis_url,
             "PENSTOCK_ACTORS": "benchmarks.compared.kinds",
+            # As the others: none of them is asked to log each job.
+            "PENSTOCK_LOG_LEVEL": "warning",
             BOARD: str(board.folder),
         }
         worker = WorkerSettings.from_environment(environment)

@@ -36,6 +36,7 @@ def open_pool(settings: WorkerSettings, application_name: str) -> "ConnectionPoo
         timeout=settings.pool_wait_seconds,
         max_idle=IDLE_TIMEOUT.total_seconds(),
         reconnect_timeout=RECONNECT_TIMEOUT.total_seconds(),
+        reconnect_failed=_try_again_for_who_waits,
         name=application_name,
         kwargs=_network_limits(settings.database_url)
         | {
@@ -46,6 +47,12 @@ def open_pool(settings: WorkerSettings, application_name: str) -> "ConnectionPoo
         },
         open=True,
     )
+
+
+def _try_again_for_who_waits(pool: "ConnectionPool[psycopg.Connection]") -> None:
+    """Begin anew: a client that came while the last try was failing has set none off, and would wait in vain."""
+    if pool.get_stats().get("requests_waiting"):
+        pool.check()
 
 
 def require_answer(settings: WorkerSettings, application_name: str) -> None:

@@ -2,16 +2,18 @@
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlencode
 
 import psycopg
 import pytest
 from prometheus_client import CollectorRegistry
 
-from penstock.workers.database.pool import CONNECT_TIMEOUT, NETWORK_LIMITS, open_pool
+from penstock.workers.database.pool import CONNECT_TIMEOUT, NETWORK_LIMITS, RECONNECT_TIMEOUT, open_pool
 from penstock.workers.settings import WorkerSettings
 from penstock.workers.telemetry.pool import measure_pool
-from tests.system import Database
+from tests.system import Database, wait_for
 from tests.workers.database.conftest import Pool
 
 
@@ -71,19 +73,42 @@ def test_its_statistics_are_metrics(pool: Pool) -> None:
     end()
 
 
-def test_a_pool_whose_server_was_away_for_long_connects_at_once(settings: WorkerSettings, database: Database) -> None:
+@pytest.fixture
+def closed(database: Database) -> Iterator[Callable[[], object]]:
+    """The database takes no connection; called, it takes them again."""
+    limit = f"ALTER DATABASE {database.name} CONNECTION LIMIT"
+    database.query(f"{limit} 0")
+    yield lambda: database.query(f"{limit} -1")
+    database.query(f"{limit} -1")
+
+
+def test_a_pool_whose_server_was_away_for_long_connects_at_its_return(
+    settings: WorkerSettings, closed: Callable[[], object]
+) -> None:
     """psycopg_pool doubles the waits between its tries; left to itself it would sleep through the server's return."""
-    database.query(f"ALTER DATABASE {database.name} CONNECTION LIMIT 0")
-    try:
-        hasty = settings.model_copy(update={"pool_wait_seconds": 1.0})
-        with open_pool(hasty, "penstock-return-test") as pool:
-            for _ in range(8):
-                with pytest.raises(psycopg.OperationalError), pool.connection():
-                    pass
-            database.query(f"ALTER DATABASE {database.name} CONNECTION LIMIT -1")
-            # What the owner of the pool does when the server has answered.
-            pool.check()
-            with pool.connection(timeout=5) as connection:  # the next try by itself would come later than that
-                connection.execute("SELECT 1")
-    finally:
-        database.query(f"ALTER DATABASE {database.name} CONNECTION LIMIT -1")
+    hasty = settings.model_copy(update={"pool_wait_seconds": 1.0})
+    with open_pool(hasty, "penstock-return-test") as pool:
+        assert pool.reconnect_timeout == RECONNECT_TIMEOUT.total_seconds() == 2
+        for _ in range(4):
+            with pytest.raises(psycopg.OperationalError), pool.connection():
+                pass
+        closed()
+        # What the owner of the pool does when the server has answered.
+        pool.check()
+        with pool.connection(timeout=30) as connection:
+            connection.execute("SELECT 1")
+
+
+def test_who_waits_while_the_pool_gives_up_is_served_at_the_servers_return(
+    settings: WorkerSettings, closed: Callable[[], object]
+) -> None:
+    """psycopg_pool tries for who comes after it gave up, and not for who came before."""
+    one = settings.model_copy(update={"pool_min": 1})
+    with open_pool(one, "penstock-patience-test") as pool, ThreadPoolExecutor(1) as threads:
+        patient = threads.submit(pool.getconn, 60)
+        # Two of those that make up the pool, and grow it, with three tries each: one more, and it has begun anew.
+        wait_for(lambda: pool.get_stats().get("connections_errors", 0) > 6, "tries beyond the first round")
+        closed()
+        with patient.result(60) as connection:
+            connection.execute("SELECT 1")
+        pool.putconn(connection)

@@ -85,16 +85,19 @@ class ArchiveFolder:
         """The file of rows."""
         return self.path / f"{name}.jsonl.gz"
 
-    def prepare(self) -> None:
-        """Make the folder, and clear what killed processes left. Only for who writes alone.
+    def prepare(self, *tables: str) -> None:
+        """Make the folder, and clear what killed processes left of archives of some tables.
+
+        Only for who alone writes archives of these.
 
         Raises:
             PenstockError: `STORAGE_ARCHIVE_FAILED`.
         """
         with _failing(self.path):
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for leftover in self.path.glob("*.part"):
-                leftover.unlink(missing_ok=True)
+            for table in tables:
+                for leftover in self.path.glob(f"{table}[-_]*.part"):
+                    leftover.unlink(missing_ok=True)
 
     def write(self, name: str, pieces: Iterable[bytes]) -> Written:
         """Write the file of rows, on disk to the last byte. The pieces are whole lines when they are put together.

@@ -20,7 +20,7 @@ LEAVING = "leaving_"
 #: The first release that can bound a whole transaction.
 _HAS_TRANSACTION_TIMEOUT = 170_000
 
-#: "PENS" and 20. One process at a time archives, so that none clears away what another is writing.
+#: "PENS" and 20. One process at a time archives partitions, so that none clears away what another is writing.
 _LOCK = "SELECT pg_try_advisory_xact_lock(1346719315, 20)"
 _FIRST_LEAVING = r"""
 SELECT relname, oid::bigint FROM pg_class
@@ -85,7 +85,7 @@ class PartitionArchive:
 
     def _archive(self, connection: psycopg.Connection[Any], leaving: str, oid: int) -> Manifest:
         """The archive of a partition: the one that was made before its process was killed, or a new one."""
-        self._folder.prepare()
+        self._folder.prepare(*self._keep_months)
         made = next((one for one in self._folder.manifests() if (one.source, one.oid) == (_source(leaving), oid)), None)
         if made is not None:
             verify_archive(self._folder, made)

@@ -25,8 +25,8 @@ _log = logging.getLogger(__name__)
 SOFTWARE = "penstock"
 ROUND_ACTIONS = 5_000
 
-#: "PENS" and 20, as whoever writes archives.
-_LOCK = "SELECT pg_try_advisory_xact_lock(1346719315, 20)"
+#: "PENS" and 21. One process at a time; it goes on until nothing is left, so that the others need not wait.
+_LOCK = "SELECT pg_try_advisory_xact_lock(1346719315, 21)"
 # The newest seal stays whatever its age: the next one follows it.
 _OLD = f"""
 SELECT min(number), max(number) FROM (
@@ -108,7 +108,7 @@ class AuditRetention:
         return _Left(first, through, int(actions))
 
     def _archive(self, connection: psycopg.Connection, folder: ArchiveFolder, first: int, through: int) -> str:
-        folder.prepare()
+        folder.prepare("operator_actions")
         name = f"operator_actions-{first}-{through}"
         source = ("operator_actions", "operator_actions", 0)
         return write_archive(connection, folder, name, sql.SQL(_ROWS), source, (through,)).name

@@ -146,11 +146,25 @@ def test_what_a_killed_process_left_is_taken_up_again(
     killed_before_the_drop(archive, database)
     assert exists(database, f"leaving_{PARTITION}")
     (folder.path / "submissions_y2004m02-x.jsonl.gz.part").touch()
+    of_another = folder.path / "operator_actions-1-2.jsonl.gz.part"
+    of_another.touch()
     (before,) = folder.manifests()
     assert run_all(archive) == 1
     assert folder.manifests() == [before]
     assert not exists(database, f"leaving_{PARTITION}")
-    assert list(folder.path.glob("*.part")) == []
+    assert list(folder.path.glob("*.part")) == [of_another]
+
+
+def test_one_process_at_a_time_archives_and_who_drops_old_actions_is_in_nobodys_way(
+    archive: PartitionArchive, database: Database, rows: list[tuple[Any, ...]]
+) -> None:
+    """Both loops begin with the scheduler; the one that found itself locked out would come again after ten minutes."""
+    with psycopg.connect(database.admin_url, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(1346719315, 20)")
+        assert not archive.run_round()
+        connection.execute("SELECT pg_advisory_unlock_all(), pg_advisory_lock(1346719315, 21)")
+        assert run_all(archive) == 2
+    assert not exists(database, PARTITION)
 
 
 @pytest.mark.parametrize("place", [0, 0.5, 1], ids=["first", "middle", "last"])

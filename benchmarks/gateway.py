@@ -30,8 +30,9 @@ from penstock.workers.database.pool import open_pool
 from penstock.workers.demo import FORM_FILE, FORM_ID
 from penstock.workers.run import assemble
 from penstock.workers.settings import WorkerSettings
+from penstock.workers.submissions.accepted import Accepted
 from penstock.workers.submissions.identities import Identity
-from penstock.workers.submissions.rows import Accepted, judge_rows
+from penstock.workers.submissions.rows import judge_rows
 
 _PIECE_ROWS = 5_000
 _THREADS = 4
@@ -106,8 +107,8 @@ def _accepted(settings: WorkerSettings, rows: list[bytes]) -> tuple[list[Accepte
     with open_pool(settings, "penstock-bench") as pool:
         form = assemble(settings, pool).forms.get("default", FORM_ID)
     now_us = int(time.time() * 1_000_000)
-    accepted, _, _ = judge_rows(b"[" + b",".join(rows) + b"]", form, Identity("copy", 0, now_us))
-    return sorted(accepted, key=lambda row: row.submission_id), form.form_key
+    judged = judge_rows(b"[" + b",".join(rows) + b"]", form, Identity("copy", 0, now_us))
+    return sorted(judged.accepted, key=lambda row: row.submission_id), form.form_key
 
 
 def measure(rounds: int, row_count: int, length: int, workers: int) -> dict[str, Any]:

@@ -41,9 +41,10 @@ from penstock.workers.embedded.valkey import EmbeddedValkey
 from penstock.workers.handover.files import open_submissions
 from penstock.workers.run import assemble
 from penstock.workers.settings import WorkerSettings
-from penstock.workers.submissions.copy_block import COLUMNS, copy_block
+from penstock.workers.submissions.accepted import Accepted
+from penstock.workers.submissions.copy_block import COLUMNS, copy_block, rows_block
 from penstock.workers.submissions.identities import Identity
-from penstock.workers.submissions.rows import Accepted, judge_rows
+from penstock.workers.submissions.rows import judge_rows
 
 BATCH_ROWS = 1_000
 
@@ -83,11 +84,15 @@ def time_copy(admin_url: str, accepted: list[Accepted], form_key: int) -> float:
     received_us = int(time.time() * 1_000_000)
     blocks = [
         copy_block(
-            accepted[start : start + BATCH_ROWS],
-            form_key=form_key,
-            form_id=FORM_ID,
-            batch_id=f"copy-{start}",
-            received_us=received_us,
+            [
+                rows_block(
+                    accepted[start : start + BATCH_ROWS],
+                    form_key=form_key,
+                    form_id=FORM_ID,
+                    batch_id=f"copy-{start}",
+                    received_us=received_us,
+                )
+            ]
         )
         for start in range(0, len(accepted), BATCH_ROWS)
     ]
@@ -183,8 +188,8 @@ def measure(options: Options) -> list[Round]:
         with open_pool(settings, "penstock-bench") as pool:
             form = assemble(settings, pool).forms.get("default", FORM_ID)
         now_us = int(time.time() * 1_000_000)
-        accepted, _, _ = judge_rows(b"[" + b",".join(rows) + b"]", form, Identity("copy", 0, now_us))
-        accepted.sort(key=lambda row: row.submission_id)
+        judged = judge_rows(b"[" + b",".join(rows) + b"]", form, Identity("copy", 0, now_us))
+        accepted = sorted(judged.accepted, key=lambda row: row.submission_id)
         rounds = []
         with worker_processes(environment, options.workers):
             for number in range(options.rounds + 1):

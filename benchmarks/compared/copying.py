@@ -9,7 +9,7 @@ import psycopg
 from benchmarks.compared.servers import Servers
 from benchmarks.compared.work import COPY_TEXT, text_block
 from penstock.workers.demo import FORM_ID
-from penstock.workers.submissions.copy_block import COLUMNS, copy_block
+from penstock.workers.submissions.copy_block import COLUMNS, copy_block, rows_block
 from penstock.workers.submissions.identities import Identity
 from penstock.workers.submissions.rows import judge_rows
 
@@ -36,14 +36,15 @@ class Copying:
     def _binary(self, number: int, rows: Sequence[bytes]) -> bytes:
         received_us = int(time.time() * 1_000_000)
         content = b"[" + b",".join(rows) + b"]"
-        accepted = judge_rows(content, self._servers.form, Identity(f"copy-{number}", 0, received_us))[0]
-        return copy_block(
+        accepted = judge_rows(content, self._servers.form, Identity(f"copy-{number}", 0, received_us)).accepted
+        block = rows_block(
             accepted,
             form_key=self._servers.form.form_key,
             form_id=FORM_ID,
             batch_id=f"copy-{number}",
             received_us=received_us,
         )
+        return copy_block([block])
 
     def measure(self, form: str, connections: int) -> float:
         """Rows a second of so many connections, each in one transaction. `form` is `text` or `binary`.

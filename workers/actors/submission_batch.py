@@ -11,9 +11,10 @@ from penstock.workers.database.partitions import Partitions
 from penstock.workers.database.transaction import Transaction
 from penstock.workers.job import Dead, Done, Job, Outcome, Postpone
 from penstock.workers.registry import Policy, Registration, Resources
-from penstock.workers.submissions.batch import BatchReader, WriteResult, write_batch
+from penstock.workers.submissions.batch import BatchReader
 from penstock.workers.submissions.instants import months_of
 from penstock.workers.submissions.store import PreparedBatch
+from penstock.workers.submissions.writing import WriteResult, write_batch, write_new_batches
 from penstock.workers.telemetry.context import note_of_job
 from penstock.workers.telemetry.metrics import BATCHES_REPEATED, SUBMISSIONS
 from penstock.workers.telemetry.traces import for_job
@@ -37,13 +38,26 @@ class WriteSubmissionBatches:
         # All that needs no lock comes before the transaction begins.
         read = [self._read(job) for job in jobs]
         batches = [(place, batch) for place, batch in enumerate(read) if isinstance(batch, PreparedBatch)]
-        self._partitions.ensure(months_of(row.submitted_us for _, batch in batches for row in batch.accepted))
-        outcomes: list[Outcome | PreparedBatch] = list(read)
+        self._partitions.ensure(months_of(instant for _, batch in batches for instant in batch.instants_us))
         # In the same order everywhere, so that two transactions can't wait for each other.
-        for place, batch in sorted(batches, key=lambda found: (found[1].tenant, found[1].batch_id)):
-            with for_job(str(jobs[place].job_id)):
-                outcomes[place] = self._write(jobs[place], batch, transaction)
+        batches.sort(key=lambda found: (found[1].tenant, found[1].batch_id))
+        outcomes: list[Outcome | PreparedBatch] = list(read)
+        for (place, _), outcome in zip(batches, self._write_all(jobs, batches, transaction), strict=True):
+            outcomes[place] = outcome
         return [outcome for outcome in outcomes if not isinstance(outcome, PreparedBatch)]
+
+    def _write_all(
+        self, jobs: Sequence[Job], batches: Sequence[tuple[int, PreparedBatch]], transaction: Transaction
+    ) -> list[Outcome]:
+        if len(batches) > 1:
+            results = write_new_batches(transaction.connection, [batch for _, batch in batches])
+            if results is not None:
+                return [_done(result, transaction) for result in results]
+        outcomes = []
+        for place, batch in batches:
+            with for_job(str(jobs[place].job_id)):
+                outcomes.append(self._write(jobs[place], batch, transaction))
+        return outcomes
 
     def _read(self, job: Job) -> PreparedBatch | Dead:
         try:
@@ -65,11 +79,15 @@ class WriteSubmissionBatches:
             # People were erased since it was enqueued, and this worker can't tell whom. Another one may have the keys.
             _log.error("%s", error.message, extra={"job_id": job.job_id, "code": error.code})
             return Postpone(KEYS_AWAITED, "token_keys")
-        transaction.after_commit(lambda: _count(result))
-        counts = {"stored": result.stored, "rejected": result.rejected, "duplicates": result.duplicates}
-        if result.erased:
-            counts["erased"] = result.erased
-        return Done(repeated=result.repeated, counts=counts)
+        return _done(result, transaction)
+
+
+def _done(result: WriteResult, transaction: Transaction) -> Done:
+    transaction.after_commit(lambda: _count(result))
+    counts = {"stored": result.stored, "rejected": result.rejected, "duplicates": result.duplicates}
+    if result.erased:
+        counts["erased"] = result.erased
+    return Done(repeated=result.repeated, counts=counts)
 
 
 def _count(result: WriteResult) -> None:

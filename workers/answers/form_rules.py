@@ -1,6 +1,6 @@
 """All rules of one form version, as one check of a row's answers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from penstock.schemas.errors import Code
 from penstock.schemas.faults import Fault
@@ -13,7 +13,7 @@ from penstock.workers.answers.json_text import (
     decode_answers,
     encode_answers,
 )
-from penstock.workers.answers.optimistic import compile_fast_path
+from penstock.workers.answers.optimistic import FastPath
 from penstock.workers.answers.rule import RefusedAnswerError
 
 #: No question id of a form is longer; of a longer one that came with answers, so much is shown.
@@ -31,7 +31,7 @@ class FormRules:
 
     def __init__(self, form: Form) -> None:
         self._questions = {question.id: question for question in asked_questions(form)}
-        self._fast_path = compile_fast_path(self._questions.values())
+        self._fast_path = FastPath(self._questions.values())
 
     def check(self, answers: bytes) -> bytes | tuple[Fault, ...]:
         """Judge a row's `answers`, given as its JSON bytes. Never raises, whatever the bytes.
@@ -40,7 +40,20 @@ class FormRules:
             The canonical answers as UTF-8 JSON that `jsonb` accepts, which are the same object where nothing had to
             change; or all faults: first by the form's order of questions, then for each unknown question.
         """
-        return answers if self._fast_path(answers) else self.judge(answers)
+        return answers if self._fast_path.recognises(answers) else self.judge(answers)
+
+    def check_all(self, several: Sequence[bytes]) -> Sequence[bytes | tuple[Fault, ...]]:
+        """Do what `check` does for the answers of several rows, in a third of the time where nothing has to change.
+
+        Each must be one whole JSON value, as a decoder cut it. Where all are canonical this returns the same sequence.
+        """
+        doubtful = self._fast_path.unrecognised(several)
+        if not doubtful:
+            return several
+        checked: list[bytes | tuple[Fault, ...]] = list(several)
+        for place in doubtful:
+            checked[place] = self.judge(several[place])
+        return checked
 
     def judge(self, answers: bytes) -> bytes | tuple[Fault, ...]:
         """Do what `check` does, without the fast path."""

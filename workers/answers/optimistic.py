@@ -16,7 +16,6 @@ from penstock.workers.answers.asked import AskedQuestion
 from penstock.workers.answers.numbers import DOUBLE_DIGITS
 from penstock.workers.answers.rule import Shape
 
-FastPath = Callable[[bytes], bool]
 #: What a decoder makes of a row, a msgspec.Struct made at run time; None where the row is not canonical.
 _Row = Any
 _Decode = Callable[[bytes], _Row]
@@ -39,54 +38,84 @@ _NUL = rb"\u0000"
 _UNUSABLE_ID = re.compile(r'["\\\x00-\x1f]')
 
 
-def compile_fast_path(questions: Iterable[AskedQuestion]) -> FastPath:
-    """Make the function that tells whether a row's answers are canonical already."""
-    asked = list(questions)
-    if any(_UNUSABLE_ID.search(question.id) for question in asked):
-        return lambda _answers: False
-    shapes = [question.rule.shape() for question in asked]
-    decode = _decoder(asked, [shape.type for shape in shapes])
-    again: _Decode = _nothing
-    if any(shape.with_fractions for shape in shapes):
-        again = _careful(_decoder(asked, [shape.with_fractions or shape.type for shape in shapes]))
-    texts_of = _texts_of([_member(place) for place, shape in enumerate(shapes) if shape.is_free_text])
-    looks = [*chain.from_iterable(map(_looks, range(len(asked)), asked, shapes))]
-    return _fast_path(decode, again, texts_of, looks)
+class FastPath:
+    """Tells of rows' answers whether they are canonical already. Immutable, so that threads may share it.
+
+    Args:
+        questions: of the form version.
+    """
+
+    __slots__ = ("_again", "_decode", "_decode_several", "_has_texts", "_looks", "_texts_of")
+
+    def __init__(self, questions: Iterable[AskedQuestion]) -> None:
+        asked = list(questions)
+        shapes = [question.rule.shape() for question in asked]
+        types = [shape.type for shape in shapes]
+        self._decode: _Decode = _nothing
+        self._decode_several: Callable[[bytes], Sequence[_Row]] = _refused
+        self._again: _Decode = _nothing
+        if not any(_UNUSABLE_ID.search(question.id) for question in asked):
+            row = _row_type(asked, types)
+            self._decode = msgspec.json.Decoder(row).decode
+            self._decode_several = msgspec.json.Decoder(list[row]).decode  # type: ignore[valid-type]  # made at run time
+            if any(shape.with_fractions for shape in shapes):
+                wider = _row_type(asked, [shape.with_fractions or shape.type for shape in shapes])
+                self._again = _careful(msgspec.json.Decoder(wider).decode)
+        texts = [_member(place) for place, shape in enumerate(shapes) if shape.is_free_text]
+        self._has_texts = bool(texts)
+        self._texts_of = _texts_of(texts)
+        self._looks = [*chain.from_iterable(map(_looks, range(len(asked)), asked, shapes))]
+
+    def recognises(self, answers: bytes) -> bool:
+        """Whether one row's answers are canonical. Never raises, whatever the bytes."""
+        try:
+            row = self._decode(answers)
+        except ValueError:
+            row = self._again(answers)
+        if row is None:
+            return False
+        # Asked of the bytes, since a member that a later one of its name replaces is not in the row. One byte is
+        # found ten times as fast as six, and few rows have it.
+        if _BACKSLASH in answers and _NUL in answers:
+            return False
+        return self._are_trimmed(row) and _all_hold(row, self._looks)
+
+    def unrecognised(self, several: Sequence[bytes]) -> Sequence[int]:
+        """The places of those that `recognises` does not. Each must be one whole JSON value, as a decoder cut it."""
+        joined = b"[%b]" % b",".join(several)
+        try:
+            rows = self._decode_several(joined)
+        except ValueError:
+            return [place for place, answers in enumerate(several) if not self.recognises(answers)]
+        if _BACKSLASH in joined:
+            found = {place for place, answers in enumerate(several) if _BACKSLASH in answers and _NUL in answers}
+        else:
+            found = set()
+        if self._has_texts:
+            texts = list(chain.from_iterable(map(self._texts_of, rows)))
+            if list(map(str.strip, texts)) != texts:
+                found.update(place for place, row in enumerate(rows) if not self._are_trimmed(row))
+        if self._looks:
+            found.update(place for place, row in enumerate(rows) if not _all_hold(row, self._looks))
+        return sorted(found)
+
+    def _are_trimmed(self, row: _Row) -> bool:
+        # `strip` knows more white space than `trim` does, and returns the same object where it finds none.
+        return all(text.strip() is text for text in self._texts_of(row))
 
 
-def _decoder(asked: Sequence[AskedQuestion], types: Sequence[Any]) -> _Decode:
-    """A decoder of rows whose answers have these types."""
+def _row_type(asked: Sequence[AskedQuestion], types: Sequence[Any]) -> type[msgspec.Struct]:
+    """Rows whose answers have these types."""
     names = {_member(place): question.id for place, question in enumerate(asked)}
     fields = [
         (name, type_) if question.required else (name, type_, _MISSING)
         for name, question, type_ in zip(names, asked, types, strict=True)
     ]
-    row = msgspec.defstruct("Row", fields, rename=names, kw_only=True, forbid_unknown_fields=True, gc=False)
-    return msgspec.json.Decoder(row).decode
+    return msgspec.defstruct("Row", fields, rename=names, kw_only=True, forbid_unknown_fields=True, gc=False)
 
 
-def _fast_path(
-    decode: _Decode, again: _Decode, texts_of: Callable[[_Row], tuple[str, ...]], looks: Sequence[_Look]
-) -> FastPath:
-    def is_canonical(answers: bytes) -> bool:
-        try:
-            row = decode(answers)
-        except ValueError:
-            row = again(answers)
-            if row is None:
-                return False
-        # Asked of the bytes, since a member that a later one of its name replaces is not in the row. One byte is
-        # found ten times as fast as six, and few rows have it.
-        if _BACKSLASH in answers and _NUL in answers:
-            return False
-        # Loops in place of `all`: this is the hottest function of the package.
-        for text in texts_of(row):
-            # `strip` knows more white space than `trim` does, and returns the same object where it finds none.
-            if text.strip() is not text:
-                return False
-        return not looks or _all_hold(row, looks)
-
-    return is_canonical
+def _refused(_answers: bytes) -> Sequence[_Row]:
+    raise ValueError("a question has an id that no decoder is made for")
 
 
 def _all_hold(row: _Row, looks: Sequence[_Look]) -> bool:

@@ -1,31 +1,29 @@
-"""A batch from its payload to PostgreSQL: decode, judge, claim, write."""
+"""A batch from its payload: decode, judge."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 
 import msgspec
-import psycopg
 
-from penstock.schemas.errors import Code, ConflictError, InvalidInputError, NotFoundError, PenstockError
+from penstock.schemas.errors import Code, InvalidInputError
 from penstock.schemas.names import require_name
 from penstock.schemas.submission_batch import batch_digest
 from penstock.workers.forms.cache import FormCache, FormVersion
 from penstock.workers.job import Job
-from penstock.workers.submissions import store
-from penstock.workers.submissions.erased import without_erased
+from penstock.workers.submissions.accepted import Accepted, PlainRows
 from penstock.workers.submissions.identities import Identity
 from penstock.workers.submissions.instants import unix_microseconds
 from penstock.workers.submissions.json_pieces import UncuttableError, object_pieces
 from penstock.workers.submissions.rows import (
     UNDECODABLE,
-    Accepted,
-    Rejected,
+    Judged,
     UndecodableRowsError,
+    judge_plain,
     judge_rows,
+    plain_answers,
     raw_rows,
 )
-from penstock.workers.submissions.store import Claim, PreparedBatch
+from penstock.workers.submissions.store import PreparedBatch
 
 
 class _Wire(msgspec.Struct, gc=False):
@@ -41,18 +39,8 @@ class _Wire(msgspec.Struct, gc=False):
     replays: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WriteResult:
-    """What writing a batch did. `repeated`: it was committed before, and nothing has changed."""
-
-    stored: int = 0
-    rejected: int = 0
-    duplicates: int = 0
-    repeated: bool = False
-    #: Rows of people whose data was erased after the batch was enqueued.
-    erased: int = 0
-
-
+#: Where producers write the rows: behind all other members.
+_BEFORE_ROWS = b',"submissions":['
 _BY_INSTANT = attrgetter("submitted_us", "submission_id")
 _BY_ID = attrgetter("submission_id")
 _decode = msgspec.json.Decoder(_Wire).decode
@@ -72,26 +60,14 @@ class BatchReader:
             InvalidInputError: `JOB_PAYLOAD_INVALID`, `BATCH_TOO_LARGE`, `BATCH_EMPTY`.
             NotFoundError: `FORM_NOT_FOUND` or `FORM_VERSION_NOT_FOUND`.
         """
-        wire = _decode_payload(job.payload)
+        wire, sent, plain = _decode_payload(job.payload)
         form = self._forms.get(job.tenant, wire.form_id, wire.form_version)
         # A producer whose clock has not been set may live before 1970; its rows lie within bounds all the same.
         received_us = max(0, unix_microseconds(job.enqueued_at))
         base = wire.base_batch_id or wire.batch_id
-        sent = bytes(wire.submissions)
-        accepted, rejected, erased = _judge(
-            sent, form, Identity(base, wire.first_position, received_us, wire.replays is not None)
-        )
-        rows = len(accepted) + len(rejected) + erased
-        if rows == 0:
-            raise InvalidInputError(Code.BATCH_EMPTY, f"the batch {wire.batch_id!r} holds no row")
-        if rows > self._batch_size_limit:
-            raise InvalidInputError(
-                Code.BATCH_TOO_LARGE,
-                f"the batch {wire.batch_id!r} has {rows:,} rows; the limit is {self._batch_size_limit:,}",
-            )
-        # In one order: two transactions that meet the same rows then wait instead of deadlocking. The instant comes
-        # first since COPY writes partition by partition; rows of one instant are in the order of the index.
-        accepted.sort(key=_BY_ID if len({row.submitted_us for row in accepted}) == 1 else _BY_INSTANT)
+        identity = Identity(base, wire.first_position, received_us, wire.replays is not None)
+        judged = _judge(sent, plain, form, identity)
+        self._require_size(wire.batch_id, len(judged.accepted) + len(judged.rejected) + judged.erased)
         return PreparedBatch(
             tenant=job.tenant,
             batch_id=wire.batch_id,
@@ -106,14 +82,64 @@ class BatchReader:
             job_id=job.job_id,
             replays=wire.replays,
             received_us=received_us,
-            accepted=accepted,
-            rejected=rejected,
-            erased=erased,
+            accepted=_in_order(judged.accepted),
+            rejected=judged.rejected,
+            erased=judged.erased,
         )
 
+    def _require_size(self, batch_id: str, rows: int) -> None:
+        if rows == 0:
+            raise InvalidInputError(Code.BATCH_EMPTY, f"the batch {batch_id!r} holds no row")
+        if rows > self._batch_size_limit:
+            raise InvalidInputError(
+                Code.BATCH_TOO_LARGE,
+                f"the batch {batch_id!r} has {rows:,} rows; the limit is {self._batch_size_limit:,}",
+            )
 
-def _decode_payload(payload: bytes) -> _Wire:
+
+def _in_order(rows: Sequence[Accepted]) -> Sequence[Accepted]:
+    """In one order: two transactions that meet the same rows then wait instead of deadlocking.
+
+    The instant comes first since COPY writes partition by partition; rows of one instant are in the order of the index.
+    """
+    if isinstance(rows, PlainRows):
+        return rows  # they are
+    return sorted(rows, key=_BY_ID if len({row.submitted_us for row in rows}) == 1 else _BY_INSTANT)
+
+
+def _decode_payload(payload: bytes) -> tuple[_Wire, bytes, list[bytes] | None]:
+    """The payload, its rows as they were sent, and their answers where they bring nothing else."""
+    cut = _cut(payload) or _decode_whole(payload)
+    _require_sound(cut[0])
+    return cut
+
+
+def _decode_whole(payload: bytes) -> tuple[_Wire, bytes, list[bytes] | None]:
     wire = _decode_wire(payload)
+    sent = bytes(wire.submissions)
+    return wire, sent, plain_answers(sent)
+
+
+def _cut(payload: bytes) -> tuple[_Wire, bytes, list[bytes] | None] | None:
+    """What `_decode_payload` returns, where the rows are the last member, as producers write it; None for the others.
+
+    A payload is read once, and nearly all of it is rows. What stands before them must be JSON but for its end, and what
+    is taken for them a list of rows, so nothing is cut in the wrong place.
+    """
+    at = payload.find(_BEFORE_ROWS)
+    if at < 0 or not payload.endswith(b"]}"):
+        return None
+    sent = payload[at + len(_BEFORE_ROWS) - 1 : -1]
+    answers = plain_answers(sent)
+    if answers is None:
+        return None
+    try:
+        return _decode(payload[:at] + b',"submissions":0}'), sent, answers
+    except UNDECODABLE:
+        return None
+
+
+def _require_sound(wire: _Wire) -> None:
     try:
         for name, code, what in (
             (wire.form_id, Code.FORM_ID_INVALID, "a form id"),
@@ -127,7 +153,6 @@ def _decode_payload(payload: bytes) -> _Wire:
     numbers = (wire.form_version, wire.batch_size, wire.first_position + 1)
     if any(number is not None and not 1 <= number < 2**31 for number in numbers):
         raise InvalidInputError(Code.JOB_PAYLOAD_INVALID, "form_version, batch_size and first_position must be counts")
-    return wire
 
 
 def _decode_wire(payload: bytes) -> _Wire:
@@ -157,94 +182,10 @@ def _compact(submissions: bytes) -> bytes:
         return b"[" + b",".join(raw_rows(submissions)) + b"]"
 
 
-def _judge(sent: bytes, form: FormVersion, identity: Identity) -> tuple[list[Accepted], list[Rejected], int]:
+def _judge(sent: bytes, plain: list[bytes] | None, form: FormVersion, identity: Identity) -> Judged:
+    if plain is not None and not identity.is_replay:
+        return judge_plain(plain, sent, form, identity)
     try:
         return judge_rows(sent, form, identity)
     except UndecodableRowsError:
         raise InvalidInputError(Code.JOB_PAYLOAD_INVALID, "the payload's submissions are not a list") from None
-
-
-def write_batch(connection: psycopg.Connection, batch: PreparedBatch, token_keys: str | None = None) -> WriteResult:
-    """Write one batch within the caller's transaction, as if in one of its own: all of it or nothing.
-
-    `token_keys` is the setting with whose keys people are named whose data was erased; it is needed where some were.
-
-    Raises:
-        InvalidInputError: `CONFIG_INVALID` where it is needed and is not there: nobody may be brought back unseen.
-        ConflictError: `BATCH_CONFLICT`; nothing of the batch is written.
-        NotFoundError: `BATCH_NOT_FOUND` where it replays rejections of a batch that is not there.
-    """
-    connection.execute("SAVEPOINT batch")
-    try:
-        result = _write(connection, batch, token_keys)
-    except PenstockError:
-        connection.execute("ROLLBACK TO SAVEPOINT batch; RELEASE SAVEPOINT batch")
-        raise
-    connection.execute("RELEASE SAVEPOINT batch")
-    return result
-
-
-def _write(connection: psycopg.Connection, judged: PreparedBatch, token_keys: str | None) -> WriteResult:
-    claim = store.claim(connection, judged)
-    if _is_repeated(claim, judged):
-        return WriteResult(repeated=True)
-    batch = judged
-    if claim.watch is not None and claim.watch.concerns(judged.received_at):
-        batch = without_erased(connection, judged, token_keys, judged.received_at)
-    rows = batch.accepted if batch.replays is None else _unresolved(connection, batch, batch.replays)
-    stored = _write_rows(connection, batch, rows)
-    duplicates = len(batch.accepted) - stored
-    if duplicates or batch.erased != judged.erased:
-        store.correct_counts(connection, batch, stored, duplicates)
-    if batch.rejected:
-        store.insert_rejections(connection, batch)
-    return WriteResult(stored, len(batch.rejected), duplicates, erased=batch.erased)
-
-
-def _is_repeated(claim: Claim, batch: PreparedBatch) -> bool:
-    """True where the batch's effect is there already.
-
-    Raises:
-        ConflictError: `BATCH_CONFLICT` where its id, or its file's, stands for other work.
-    """
-    if claim.cut != (batch.form_key, batch.batch_size):
-        raise ConflictError(
-            Code.BATCH_CONFLICT,
-            f"{batch.base_batch_id!r} is known with another form or batch size (or as a single batch)",
-        )
-    known = claim.known
-    if known is None:
-        return False
-    if known.form_key != batch.form_key:
-        raise ConflictError(Code.BATCH_CONFLICT, f"the batch {batch.batch_id!r} is known with another form")
-    if (known.digest, known.base_batch_id, known.replays) != (batch.digest, batch.base_batch_id, batch.replays):
-        raise ConflictError(Code.BATCH_CONFLICT, f"the batch {batch.batch_id!r} is known with other content")
-    if batch.version_named and known.form_version != batch.form_version:
-        raise ConflictError(
-            Code.BATCH_CONFLICT,
-            f"the batch {batch.batch_id!r} was judged by version {known.form_version} of the form,"
-            f" and the job names version {batch.form_version}",
-        )
-    return True
-
-
-def _unresolved(connection: psycopg.Connection, batch: PreparedBatch, replayed: str) -> list[Accepted]:
-    """Of a replay's rows, those whose rejection no earlier replay has resolved; marks them as resolved."""
-    known = store.find_replayed(connection, batch.tenant, replayed)
-    if known is None or known.form_key != batch.form_key:
-        raise NotFoundError(Code.BATCH_NOT_FOUND, f"the form {batch.form_id!r} has no batch {replayed!r} to replay")
-    by_position = {row.position: row for row in batch.accepted if row.position is not None}
-    open_positions = store.resolve(connection, batch, sorted(by_position))
-    return [row for row in by_position.values() if row.position in open_positions]
-
-
-def _write_rows(connection: psycopg.Connection, batch: PreparedBatch, rows: Sequence[Accepted]) -> int:
-    if not rows:
-        return 0
-    connection.execute("SAVEPOINT rows")
-    try:
-        store.copy_rows(connection, batch, rows)
-    except psycopg.errors.UniqueViolation:
-        connection.execute("ROLLBACK TO SAVEPOINT rows")
-        return store.insert_new_rows(connection, batch, rows)
-    return len(rows)

@@ -13,7 +13,8 @@ from penstock.schemas.person_data import SubjectKind
 from penstock.workers.erasures.declared import DeclaredForm, declared_forms, undeclared_form
 from penstock.workers.erasures.subjects import Subject, spelled_email
 from penstock.workers.erasures.tombstones import erased_among, origin_of
-from penstock.workers.submissions.rows import Accepted, Rejected
+from penstock.workers.submissions.accepted import Accepted
+from penstock.workers.submissions.rows import Rejected
 from penstock.workers.submissions.store import PreparedBatch
 
 _MEMBERS = frozenset({"id", "submitted_at", "answers", "position"})
@@ -37,12 +38,13 @@ def without_erased(
         InvalidInputError: `CONFIG_INVALID` where the marks can't be compared; nothing may be stored then.
     """
     origin = origin_of(connection, batch.tenant, batch.job_id, received_at)
+    accepted = list(batch.accepted)
     by_row: list[tuple[Accepted | Rejected, list[Subject]]] = []
 
     def name() -> Iterator[Subject]:
         form = declared_forms(connection, batch.tenant, [batch.form_id]).get(batch.form_id)
         form = form or undeclared_form(batch.tenant, batch.form_id)
-        by_row.extend((row, list(_subjects(form, row))) for row in batch.accepted)
+        by_row.extend((row, list(_subjects(form, row))) for row in accepted)
         by_row.extend((row, list(_subjects(form, row))) for row in batch.rejected)
         return (subject for _, subjects in by_row for subject in subjects)
 
@@ -52,7 +54,7 @@ def without_erased(
         return batch
     return replace(
         batch,
-        accepted=[row for row in batch.accepted if id(row) not in gone],
+        accepted=[row for row in accepted if id(row) not in gone],
         rejected=[row for row in batch.rejected if id(row) not in gone],
         erased=batch.erased + len(gone),
     )

@@ -9,27 +9,12 @@ import msgspec
 from penstock.schemas.errors import Code
 from penstock.schemas.faults import Fault
 from penstock.workers.forms.cache import FormVersion
+from penstock.workers.submissions.accepted import Accepted, PlainRows
 from penstock.workers.submissions.identities import Identities, Identity, Settled, WireRow, as_column
 from penstock.workers.submissions.json_pieces import UncuttableError, list_pieces, object_pieces
 
 #: What msgspec raises for bytes that are not what they should be.
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-
-class Accepted(msgspec.Struct, frozen=True, gc=False):
-    """A row to be stored. `submitted_us` counts microseconds since 1970.
-
-    A Struct, since a dataclass takes ten times as long to make, and there is one for each row.
-    """
-
-    submission_id: bytes
-    submitted_us: int
-    external_id: str | None
-    answers: bytes
-    position: int | None = None
-
-    def __repr__(self) -> str:
-        return f"<row {self.submission_id.hex()}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +29,13 @@ class Rejected:
     faults: tuple[Fault, ...] = ()
 
 
+class _PlainRow(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A row that brings nothing but answers, as nearly all do."""
+
+    answers: msgspec.Raw
+
+
+_decode_plain_rows = msgspec.json.Decoder(list[_PlainRow]).decode
 _decode_rows = msgspec.json.Decoder(list[WireRow]).decode
 _decode_row = msgspec.json.Decoder(WireRow).decode
 _decode_raw_rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -57,8 +49,41 @@ class UndecodableRowsError(ValueError):
     """Raised when a batch's `submissions` is not a list, so that there are no rows to speak of."""
 
 
-def judge_rows(submissions: bytes, form: FormVersion, identity: Identity) -> tuple[list[Accepted], list[Rejected], int]:
-    """Judge each row by itself; the number is of rows that were taken out at a person's demand.
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The rows of a batch. Of `erased` ones, taken out at a person's demand, nothing is left but their number."""
+
+    accepted: Sequence[Accepted]
+    rejected: Sequence[Rejected]
+    erased: int = 0
+
+
+def plain_answers(submissions: bytes) -> list[bytes] | None:
+    """The answers of each row of a batch whose rows bring nothing else; None for any other bytes."""
+    try:
+        return [bytes(row.answers) for row in _decode_plain_rows(submissions)]
+    except UNDECODABLE:
+        return None
+
+
+def judge_plain(answers: list[bytes], submissions: bytes, form: FormVersion, identity: Identity) -> Judged:
+    """Judge rows that bring nothing but answers: place and batch say all the rest. Not those of a replay."""
+    checked = form.rules.check_all(answers)
+    ids = Identities(form.submission_ids, identity).all_derived(len(answers))
+    if checked is answers:
+        return Judged(PlainRows.of(identity.received_us, dict(zip(ids, answers, strict=True))), ())
+    judge, raws = _Judge(form, identity), raw_rows(submissions)
+    accepted: dict[bytes, bytes] = {}
+    for index, told in enumerate(checked):
+        if isinstance(told, tuple):
+            judge.reject(index, bytes(raws[index]), None, told)
+        else:
+            accepted[ids[index]] = told
+    return Judged(PlainRows.of(identity.received_us, accepted), judge.rejected)
+
+
+def judge_rows(submissions: bytes, form: FormVersion, identity: Identity) -> Judged:
+    """Judge each row by itself, whatever it brings. What is accepted stands as it came.
 
     Raises:
         UndecodableRowsError: where the bytes are not a list at all.
@@ -70,13 +95,13 @@ def judge_rows(submissions: bytes, form: FormVersion, identity: Identity) -> tup
         # Some row is not what rows are: find which, and spare the others.
         for index, content in enumerate(raw_rows(submissions)):
             judge.content(index, bytes(content))
-        return judge.accepted, judge.rejected, judge.erased
+        return Judged(judge.accepted, judge.rejected, judge.erased)
     faulty = judge.rows(rows)
     if faulty:
         raws = raw_rows(submissions)
         for index, faults in faulty:
             judge.reject(index, bytes(raws[index]), rows[index], faults)
-    return judge.accepted, judge.rejected, judge.erased
+    return Judged(judge.accepted, judge.rejected, judge.erased)
 
 
 def raw_rows(submissions: bytes) -> Sequence[msgspec.Raw] | Sequence[bytes]:
@@ -97,28 +122,19 @@ def raw_rows(submissions: bytes) -> Sequence[msgspec.Raw] | Sequence[bytes]:
 
 class _Judge:
     def __init__(self, form: FormVersion, identity: Identity) -> None:
-        self._check = form.rules.check
+        self._check, self._check_all = form.rules.check, form.rules.check_all
         self._identities = Identities(form.submission_ids, identity)
-        self._identity = identity
         self.accepted: list[Accepted] = []
         self.rejected: list[Rejected] = []
         self.erased = 0
 
     def rows(self, rows: list[WireRow]) -> list[tuple[int, tuple[Fault, ...]]]:
         """Accept the good rows; returns the index and the faults of each of the others."""
-        check, accept, received_us = self._check, self.accepted.append, self._identity.received_us
-        in_place = not self._identity.is_replay
-        # The first row shows what the others are like; for those that it misjudges this is only slower.
-        ids = self._identities.all_derived(len(rows)) if in_place and rows and rows[0].id is None else ()
-        first, id_at = self._identity.first_position, self._identities.id_at
         faulty = []
-        for index, row in enumerate(rows):
-            answers = check(bytes(row.answers))
-            is_plain = in_place and row.id is None and row.submitted_at is None and row.position is None
-            if is_plain and type(answers) is bytes:
-                # Nearly every row: its place is its identity, and the batch's instant its own.
-                accept(Accepted(ids[index] if ids else id_at(first + index), received_us, None, answers))
-            elif faults := self._settle(index, row, answers):
+        checked = self._check_all([bytes(row.answers) for row in rows])
+        for index, (row, answers) in enumerate(zip(rows, checked, strict=True)):
+            faults = self._settle(index, row, answers)
+            if faults:
                 faulty.append((index, faults))
         return faulty
 

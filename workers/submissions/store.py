@@ -5,17 +5,19 @@ id that is stored already is done again by the slower way that skips and counts 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import psycopg
 from psycopg.types.json import Json
 
 from penstock.workers.erasures.tombstones import Watch
-from penstock.workers.submissions.copy_block import COLUMNS, copy_block
-from penstock.workers.submissions.rows import Accepted, Rejected
+from penstock.workers.submissions.accepted import Accepted, PlainRows
+from penstock.workers.submissions.copy_block import COLUMNS, copy_block, rows_block
+from penstock.workers.submissions.rows import Rejected
 from penstock.workers.telemetry.queries import timed_query
 
 
@@ -41,6 +43,13 @@ class PreparedBatch:
     rejected: Sequence[Rejected]
     #: Rows whose people were erased; nothing of them is in the others.
     erased: int = 0
+
+    @property
+    def instants_us(self) -> Iterable[int]:
+        """The instants of the accepted rows, in microseconds since 1970; what all have in common is there once."""
+        if isinstance(self.accepted, PlainRows):
+            return {self.accepted.submitted_us} if self.accepted else ()
+        return (row.submitted_us for row in self.accepted)
 
     @property
     def received_at(self) -> datetime:
@@ -120,14 +129,30 @@ RETURNING position
 """
 
 
-def claim(connection: psycopg.Connection, batch: PreparedBatch) -> Claim:
-    """Put the batch into the ledger unless its id is there; one round trip where it is new.
+def claim(connection: psycopg.Connection, batches: Sequence[PreparedBatch]) -> list[Claim]:
+    """Put batches into the ledger unless their ids are there; one round trip where all are new.
 
-    A second transaction with the same id waits here until the first has ended.
+    A second transaction with one of the ids waits here until the first has ended.
     """
-    key = (batch.tenant, batch.batch_id)
-    ledger = (
-        *key,
+    bases = dict.fromkeys((batch.tenant, batch.base_batch_id) for batch in batches)
+    with timed_query("insert", "submission_batches"), connection.pipeline():
+        claimed = [connection.execute(_CLAIM_LEDGER, _ledger_row(batch)) for batch in batches]
+        for batch in batches:
+            base = (batch.tenant, batch.base_batch_id)
+            if bases[base] is None:
+                connection.execute(_CLAIM_BASE, (*base, batch.form_key, batch.batch_size))
+                bases[base] = connection.execute(_READ_BASE, base)
+    found = {base: () if read is None else read.fetchone() for base, read in bases.items()}
+    return [
+        _claim(connection, batch, found[batch.tenant, batch.base_batch_id], is_new=cursor.rowcount == 1)
+        for batch, cursor in zip(batches, claimed, strict=True)
+    ]
+
+
+def _ledger_row(batch: PreparedBatch) -> tuple[object, ...]:
+    return (
+        batch.tenant,
+        batch.batch_id,
         batch.form_key,
         batch.form_id,
         batch.form_version,
@@ -141,16 +166,14 @@ def claim(connection: psycopg.Connection, batch: PreparedBatch) -> Claim:
         batch.replays,
         batch.received_at,
     )
-    base = (batch.tenant, batch.base_batch_id)
-    with timed_query("insert", "submission_batches"), connection.pipeline():
-        claimed = connection.execute(_CLAIM_LEDGER, ledger)
-        connection.execute(_CLAIM_BASE, (*base, batch.form_key, batch.batch_size))
-        read = connection.execute(_READ_BASE, base)
-    form_key, batch_size, newest, running = read.fetchone() or (batch.form_key, batch.batch_size, None, None)
+
+
+def _claim(connection: psycopg.Connection, batch: PreparedBatch, base: Any, *, is_new: bool) -> Claim:
+    form_key, batch_size, *mark = base or (batch.form_key, batch.batch_size, None, None)
     cut = (form_key, batch_size)
-    if claimed.rowcount:
-        return Claim(None, cut, None if newest is None else Watch(newest, running))
-    known = connection.execute(_READ_LEDGER, key).fetchone()
+    if is_new:
+        return Claim(None, cut, None if mark[0] is None else Watch(*mark))
+    known = connection.execute(_READ_LEDGER, (batch.tenant, batch.batch_id)).fetchone()
     if known is None:
         raise psycopg.errors.SerializationFailure("the ledger row vanished between two statements")
     return Claim(LedgerRow(*known), cut)
@@ -163,21 +186,27 @@ def find_replayed(connection: psycopg.Connection, tenant: str, batch_id: str) ->
     return None if row is None else LedgerRow(*row)
 
 
-def copy_rows(connection: psycopg.Connection, batch: PreparedBatch, rows: Sequence[Accepted]) -> None:
-    """Write rows by COPY.
+def copy_rows(connection: psycopg.Connection, parts: Iterable[tuple[PreparedBatch, Sequence[Accepted]]]) -> None:
+    """Write rows of batches by one COPY; nothing is asked where there are none.
 
     Raises:
         psycopg.errors.UniqueViolation: where one of them is stored already; the savepoint is to be rolled back.
     """
-    block = copy_block(
-        rows,
-        form_key=batch.form_key,
-        form_id=batch.form_id,
-        batch_id=batch.batch_id,
-        received_us=batch.received_us,
-    )
+    blocks = [
+        rows_block(
+            rows,
+            form_key=batch.form_key,
+            form_id=batch.form_id,
+            batch_id=batch.batch_id,
+            received_us=batch.received_us,
+        )
+        for batch, rows in parts
+        if rows
+    ]
+    if not blocks:
+        return
     with timed_query("copy", "submissions"), connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-        copy.write(block)
+        copy.write(copy_block(blocks))
 
 
 def insert_new_rows(connection: psycopg.Connection, batch: PreparedBatch, rows: Sequence[Accepted]) -> int:

@@ -162,9 +162,9 @@ def copies(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     tried: list[str] = []
     copy = store.copy_rows
 
-    def noting(connection: psycopg.Connection, batch: store.PreparedBatch, rows: Any) -> None:
-        tried.append(batch.batch_id)
-        copy(connection, batch, rows)
+    def noting(connection: psycopg.Connection, parts: Sequence[tuple[store.PreparedBatch, Any]]) -> None:
+        tried.extend(batch.batch_id for batch, _ in parts)
+        copy(connection, parts)
 
     monkeypatch.setattr(store, "copy_rows", noting)
     return tried

@@ -2,14 +2,14 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 from penstock.producers.patience import OnFull, Patience, patience_of, patiently
 from penstock.schemas.errors import Code, InvalidInputError, PenstockError
@@ -100,9 +100,7 @@ def _cut(
 ) -> Iterator[Batch]:
     position = 0
     for part in range(1, 10**9):
-        encoded = tuple(
-            encode_row(position + index, plain_row(row), limits) for index, row in enumerate(islice(rows, size))
-        )
+        encoded = _encoded(position, tuple(islice(rows, size)), limits)
         if not encoded:
             return
         batch_id = require_name(part_id(base_batch_id, part), Code.BATCH_ID_INVALID, "a batch id")
@@ -117,6 +115,13 @@ def _cut(
             head["form_version"] = form_version
         yield Batch(batch_id, position, encoded, encode_batch(head, encoded, limits))
         position += len(encoded)
+
+
+def _encoded(position: int, rows: Sequence[Row], limits: Limits) -> tuple[bytes, ...]:
+    """Rows as JSON, the first of which stands at `position` of the whole file."""
+    if set(map(type, rows)) == {bytes} and max(map(len, cast("Sequence[bytes]", rows))) <= limits.row_bytes:
+        return cast("tuple[bytes, ...]", tuple(rows))  # as `encode_row` would leave each of them
+    return tuple(encode_row(position + index, plain_row(row), limits) for index, row in enumerate(rows))
 
 
 def plain_row(row: Row) -> Mapping[str, Any] | bytes:

@@ -68,6 +68,37 @@ def test_jobs_of_one_delivery_share_one_transaction(batches: Batches) -> None:
     assert batches.rows_written() == (5, 5, 5, 5)
 
 
+def test_new_batches_of_one_delivery_share_one_copy(batches: Batches, copies: list[list[str]]) -> None:
+    outcomes = batches.run(batches.job([GOOD, b"5"], "y"), batches.job([b"5"], "z"), batches.job([row("x")], "x"))
+    assert told(outcomes) == [(1, 1, 0), (0, 1, 0), (1, 0, 0)]
+    assert copies == [["x", "y", "z"]]
+    by_batch = "SELECT batch_id, count(*) FROM penstock.submissions GROUP BY 1 ORDER BY 1"
+    assert batches.database.query(by_batch) == [("x", 1), ("y", 1)]
+    assert batches.rows_written() == (2, 3, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("odd", "expected"),
+    [
+        pytest.param({"batch_id": "known"}, "repeated", id="repeated"),
+        pytest.param({"batch_id": "other", "rows": [row("known")]}, (0, 0, 1), id="a row that is stored"),
+        pytest.param({"batch_id": "c", "base_batch_id": "known", "batch_size": 5}, Code.BATCH_CONFLICT, id="conflict"),
+        pytest.param({"batch_id": "c", "replays": "known", "rows": []}, Code.BATCH_EMPTY, id="nothing to replay"),
+    ],
+)
+def test_one_that_is_not_new_has_each_written_by_itself(
+    batches: Batches, odd: dict[str, Any], expected: object
+) -> None:
+    batches.write([row("known")], "known")
+    outcomes = batches.run(
+        batches.job([GOOD], "a"),
+        batches.job(**({"rows": [row("known")]} | odd)),
+        batches.job([GOOD, b"5"], "z"),
+    )
+    assert told(outcomes) == [(1, 0, 0), expected, (1, 1, 0)]
+    assert batches.rows_written()[0] == 3
+
+
 @pytest.mark.parametrize(
     ("second", "expected"),
     [
@@ -157,20 +188,20 @@ def test_the_same_rows_in_opposite_order_are_stored_once(batches: Batches) -> No
 
 
 @pytest.fixture
-def copies(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The batches that were copied, in order, each time that they were tried."""
-    tried: list[str] = []
+def copies(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The batches of each COPY that was tried, in order."""
+    tried: list[list[str]] = []
     copy = store.copy_rows
 
     def noting(connection: psycopg.Connection, parts: Sequence[tuple[store.PreparedBatch, Any]]) -> None:
-        tried.extend(batch.batch_id for batch, _ in parts)
+        tried.append([batch.batch_id for batch, _ in parts])
         copy(connection, parts)
 
     monkeypatch.setattr(store, "copy_rows", noting)
     return tried
 
 
-def test_batches_that_share_rows_of_two_months_never_deadlock(batches: Batches, copies: list[str]) -> None:
+def test_batches_that_share_rows_of_two_months_never_deadlock(batches: Batches, copies: list[list[str]]) -> None:
     """COPY writes all rows of one partition, then those of the next: both have to begin with the same one."""
 
     def of_month(month: int, name: str, count: int) -> list[bytes]:

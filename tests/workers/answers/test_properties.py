@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -154,6 +155,23 @@ MANY = settings(max_examples=500 if full() else 150, deadline=None, suppress_hea
 @example(b'{"file":{"url":"https://a.example","name":"a","size":-0,"content_type":"a/b"}}')
 def test_the_fast_path_says_yes_only_where_the_rules_change_nothing(sent: bytes) -> None:
     assert RULES.check(sent) == RULES.judge(sent)
+
+
+@MANY
+@given(st.lists(rows(), max_size=5))
+@example([b'{"text":"a"}', b'{"text":" a"}', b'{"text":"a\xc2\xa0"}', b'{"text":"\\u0000"}', b'{"text":"a "}'])
+def test_several_rows_are_judged_as_each_by_itself(sent: list[bytes]) -> None:
+    several = [one for one in sent if _is_one_value(one)]
+    assert list(RULES.check_all(several)) == [RULES.judge(one) for one in several]
+
+
+def _is_one_value(text: bytes) -> bool:
+    """What a decoder can have cut out of a batch."""
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True
 
 
 @MANY

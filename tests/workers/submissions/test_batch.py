@@ -51,6 +51,28 @@ NO_BATCH = {
 }  # fmt: skip
 
 
+#: Batches of one good row whose payload is written otherwise than producers write it.
+ODD_BATCHES = {
+    "rows before all else": b'{"submissions":[' + GOOD + b"]," + HEAD + b"}",
+    "a member after the rows": b"{" + HEAD + b',"submissions":[' + GOOD + b'],"form_version":1}',
+    "a list after the rows": b"{" + HEAD + b',"submissions":[' + GOOD + b'],"later":[1]}',
+    "rows twice": b"{" + HEAD + b',"submissions":[5],"submissions":[' + GOOD + b"]}",
+    "good rows, and then other ones": b"{" + HEAD + b',"submissions":[' + GOOD + b"," + GOOD + b'],"submissions":['
+    + GOOD + b"]}",
+    "rows within another member": b'{"later":{"a":1,"submissions":[' + GOOD + b"," + GOOD + b"]}," + HEAD
+    + b',"submissions":[' + GOOD + b"]}",
+    "rows within a text": b'{"later":",\\"submissions\\":[{}]}",' + HEAD + b',"submissions":[' + GOOD + b"]}",
+    "white space": b"{" + HEAD + b' , "submissions" : [ ' + GOOD + b" ] } ",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("payload", ODD_BATCHES.values(), ids=ODD_BATCHES)
+def test_a_batch_may_be_written_in_any_way_that_json_has(batches: Batches, payload: bytes) -> None:
+    (outcome,) = batches.run(batches.raw_job(payload))
+    assert outcome == Done(counts={"stored": 1, "rejected": 0, "duplicates": 0})
+    assert batches.answers() == [{"name": "Zoë"}]
+
+
 @pytest.mark.parametrize("payload", NO_BATCH.values(), ids=NO_BATCH)
 def test_what_is_no_batch_is_dead(batches: Batches, payload: bytes) -> None:
     (outcome,) = batches.run(batches.raw_job(payload))

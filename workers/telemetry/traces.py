@@ -48,6 +48,13 @@ def trace_of_job(job_id: str) -> str | None:
     return (_spans.get() or {}).get(job_id, NOTHING).trace
 
 
+def is_sampled(job_id: str) -> bool:
+    """Whether the span of a job that this thread is at work on is kept, so that somebody may look at it."""
+    trace = trace_of_job(job_id)
+    # The last member of a traceparent has the flags, the last bit of which is "sampled" (W3C Trace Context §3.2.2.5).
+    return trace is not None and int(trace[-2:], 16) & 1 == 1
+
+
 def link_job(job_id: str, trace: str | None) -> None:
     """Link the span of a job that this thread is at work on to another one."""
     (_spans.get() or {}).get(job_id, NOTHING).link(trace)

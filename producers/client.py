@@ -4,7 +4,6 @@ import copy
 import os
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
@@ -18,12 +17,13 @@ from penstock.producers.queue.bases import BaseBatches
 from penstock.producers.queue.bounds import Bounds
 from penstock.producers.queue.connection import connect, redis_errors
 from penstock.producers.queue.enqueueing import Enqueuer, NewJob
-from penstock.producers.queue.message import encode_job
+from penstock.producers.queue.message import JobEncoder
 from penstock.producers.queue.records import JobRecord, JobRecords, JobState
 from penstock.producers.settings import ProducerSettings
+from penstock.producers.spans import is_tracing
 from penstock.producers.tracing import Cause, current_cause
 from penstock.schemas.errors import Code, InvalidInputError
-from penstock.schemas.identity import job_id
+from penstock.schemas.identity import job_id, random_ids
 from penstock.schemas.job import EncodedPayload, Payload
 from penstock.schemas.limits import Limits
 from penstock.schemas.names import DEFAULT_TENANT, require_name
@@ -127,8 +127,7 @@ class Producer:
             PenstockError: of the `QUEUE_` family: send it again.
         """
         payload = self._encode(job)
-        with enqueueing([payload], current_cause(trace)) as cause:
-            return self._enqueue(self._jobs([payload], [idempotency_key], [delay], cause), revive, on_full)[0]
+        return self._enqueue([payload], [idempotency_key], [delay], current_cause(trace), revive, on_full)[0]
 
     def enqueue_many(
         self,
@@ -162,8 +161,7 @@ class Producer:
         delays: list[timedelta | datetime | None] = [None] * len(payloads)
         if spread:
             delays = [spread * place / len(payloads) for place in range(len(payloads))]
-        with enqueueing(payloads, current_cause(trace)) as cause:
-            return self._enqueue(self._jobs(payloads, keys, delays, cause), revive, on_full)
+        return self._enqueue(payloads, keys, delays, current_cause(trace), revive, on_full)
 
     def enqueue_at(
         self,
@@ -182,19 +180,36 @@ class Producer:
         if when.tzinfo is None:
             raise InvalidInputError(Code.REQUEST_USAGE, "enqueue_at wants an aware datetime: give it a time zone")
         payload = self._encode(job)
-        with enqueueing([payload], current_cause(trace)) as cause:
-            return self._enqueue(self._jobs([payload], [idempotency_key], [when], cause), (), on_full)[0]
+        return self._enqueue([payload], [idempotency_key], [when], current_cause(trace), (), on_full)[0]
 
     def _encode(self, job: Payload | EncodedPayload) -> EncodedPayload:
         return job if isinstance(job, EncodedPayload) else job.encode(self.limits)
 
     def _enqueue(
-        self, jobs: Sequence[tuple[EncodedPayload, NewJob]], revive: Collection[JobState], on_full: OnFull | Patience
+        self,
+        payloads: Sequence[EncodedPayload],
+        keys: Sequence[str | None],
+        dues: Sequence[timedelta | datetime | None],
+        cause: Cause,
+        revive: Collection[JobState],
+        on_full: OnFull | Patience,
     ) -> list[Enqueued]:
-        payloads, new = [payload for payload, _ in jobs], [job for _, job in jobs]
-        offered = offer_all(self._queue, [payload.queue for payload in payloads], new, revive, patience_of(on_full))
+        if not is_tracing():
+            return self._offer(payloads, self._jobs(payloads, keys, dues, cause), revive, on_full)
+        with enqueueing(payloads, cause) as traced:
+            return self._offer(payloads, self._jobs(payloads, keys, dues, traced), revive, on_full)
+
+    def _offer(
+        self,
+        payloads: Sequence[EncodedPayload],
+        jobs: Sequence[NewJob],
+        revive: Collection[JobState],
+        on_full: OnFull | Patience,
+    ) -> list[Enqueued]:
+        queues = [payload.queue for payload in payloads]
+        offered = offer_all(self._queue, queues, jobs, revive, patience_of(on_full))
         require_no_conflict(payloads, offered)
-        return [as_enqueued(payload, answer) for payload, answer in zip(payloads, offered, strict=True)]
+        return as_enqueued(payloads, offered)
 
     def _jobs(
         self,
@@ -202,26 +217,21 @@ class Producer:
         keys: Sequence[str | None],
         dues: Sequence[timedelta | datetime | None],
         cause: Cause,
-    ) -> list[tuple[EncodedPayload, NewJob]]:
-        now = self._clock()
-        return [
-            (payload, self._job(payload, key, due, now, cause))
-            for payload, key, due in zip(payloads, keys, dues, strict=True)
+    ) -> list[NewJob]:
+        """The jobs of payloads; a key that is given goes before the payload's own."""
+        encode = JobEncoder(self.tenant, self._clock(), cause).encode
+        keyed, unkeyed = self._windows.keyed, self._windows.unkeyed
+        chosen = [
+            payload.idempotency_key if given is None else given for payload, given in zip(payloads, keys, strict=True)
         ]
-
-    def _job(
-        self,
-        payload: EncodedPayload,
-        given_key: str | None,
-        due: timedelta | datetime | None,
-        now: datetime,
-        cause: Cause,
-    ) -> NewJob:
-        key = given_key if given_key is not None else payload.idempotency_key
-        identity = uuid.uuid4() if key is None else job_id(self.tenant, payload.kind, key)
-        keep = self._windows.unkeyed if key is None else self._windows.keyed
-        keyed = payload if given_key is None else replace(payload, idempotency_key=key)
-        return encode_job(keyed, identity, self.tenant, now, keep=keep, due=due, cause=cause)
+        fresh = iter(random_ids(chosen.count(None)))
+        jobs: list[NewJob] = []
+        for payload, key, due in zip(payloads, chosen, dues, strict=True):
+            if key is None:
+                jobs.append(encode(payload, None, next(fresh), unkeyed, due))
+            else:
+                jobs.append(encode(payload, key, job_id(self.tenant, payload.kind, key), keyed, due))
+        return jobs
 
     def submit(
         self,
@@ -257,8 +267,7 @@ class Producer:
 
         def enqueue(payload: EncodedPayload) -> Enqueued:
             # Whoever submits again wants it done, so a batch that is a dead letter gets a new life.
-            with enqueueing([payload], current_cause()) as cause:
-                return self._enqueue(self._jobs([payload], [None], [None], cause), (JobState.DEAD,), "raise")[0]
+            return self._enqueue([payload], [None], [None], current_cause(), (JobState.DEAD,), "raise")[0]
 
         return batches.send(cut, enqueue, chosen, on_progress)
 

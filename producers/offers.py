@@ -21,7 +21,7 @@ def offer_all(
         QueueFullError: telling which of the jobs Penstock has.
         PenstockError: as `Enqueuer.enqueue`.
     """
-    if len(set(queues)) == 1:
+    if queues and queues.count(queues[0]) == len(queues):
         return _offer(enqueuer, queues[0], jobs, revive, patience)
     told: list[Offered | None] = [None] * len(jobs)
     refusals: list[QueueFullError] = []

@@ -6,6 +6,7 @@ In the names that they are made of, `/` parts what can't hold one.
 """
 
 import hashlib
+import os
 import re
 import uuid
 from collections.abc import Callable
@@ -21,6 +22,18 @@ def job_id(tenant: str, kind: str, idempotency_key: str) -> uuid.UUID:
     The first 16 bytes of SHA-256 of the root's 16 bytes and the name, with the bits of version and variant set.
     """
     return _of_name(f"job/{tenant}/{kind}/{idempotency_key}")
+
+
+def random_ids(count: int) -> list[uuid.UUID]:
+    """Ids of jobs that have no key: UUIDs of version 4, from one draw for all."""
+    drawn, make = os.urandom(16 * count), uuid.UUID
+    numbers = [int.from_bytes(drawn[start : start + 16]) for start in range(0, 16 * count, 16)]
+    return [make(int=number & _RANDOM_BITS | _VERSION_4) for number in numbers]
+
+
+#: Where a UUID of version 4 is random, and the bits of version and variant.
+_RANDOM_BITS = ~(0xF000 << 64 | 0xC000 << 48) & (1 << 128) - 1
+_VERSION_4 = 0x4000 << 64 | 0x8000 << 48
 
 
 def dead_id(queue: str, queue_job_id: str, died_at_ms: int) -> uuid.UUID:

@@ -5,11 +5,13 @@ A kind's name is data at rest: never rename one in place.
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import PydanticSerializationError
 
 from penstock.schemas.encoding import compact_json
 from penstock.schemas.errors import Code, InvalidInputError
@@ -54,8 +56,7 @@ class Payload(BaseModel):
         Raises:
             InvalidInputError: where it is over a limit; nothing has been sent then.
         """
-        body = compact_json(self.model_dump(mode="json", exclude_none=True))
-        return encoded_payload(type(self), body, self.idempotency_key(), limits)
+        return encoded_payload(type(self), _body_of(self), self.idempotency_key(), limits)
 
     @classmethod
     def upcast(cls, version: int, data: dict[str, Any]) -> dict[str, Any]:
@@ -79,7 +80,8 @@ class Payload(BaseModel):
         return None
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, since that takes three times as long to make, and each job has one; but it can be hashed as if it were.
+@dataclass(slots=True, unsafe_hash=True)
 class EncodedPayload:
     """A payload that was checked and encoded, ready to be enqueued."""
 
@@ -93,6 +95,40 @@ class EncodedPayload:
 
     def __repr__(self) -> str:
         return f"<{self.kind} of {len(self.body)} bytes>"
+
+
+def _body_of(payload: Payload) -> bytes:
+    try:
+        body = payload.__pydantic_serializer__.to_json(payload, exclude_none=True) if _is_plain(type(payload)) else None
+    except PydanticSerializationError:  # an unpaired surrogate, say, which UTF-8 can't hold
+        body = None
+    return compact_json(payload.model_dump(mode="json", exclude_none=True)) if body is None else body
+
+
+@cache
+def _is_plain(payload_type: type[Payload]) -> bool:
+    """Whether pydantic writes payloads of this type to the byte as `compact_json` does, in a third of the time.
+
+    A float, for one, it writes otherwise (1e16, and not 1e+16), and a payload's bytes make its digest.
+    """
+    schema = payload_type.__pydantic_core_schema__
+    return isinstance(schema, dict) and _is_plain_schema(schema)
+
+
+def _is_plain_schema(schema: Mapping[str, Any]) -> bool:
+    inner: Iterable[Mapping[str, Any]]
+    match schema["type"]:
+        case "str" | "int" | "bool" | "uuid" | "none":
+            inner = ()
+        case "model" | "model-field" | "nullable" | "default":
+            inner = (schema["schema"],)
+        case "model-fields":
+            inner = schema["fields"].values()
+        case _:
+            return False
+    of_its_own = schema.keys() & {"serialization", "computed_fields", "extras_schema", "extra_behavior"}
+    forbids_extra = schema.get("config", {}).get("extra_fields_behavior", "forbid") == "forbid"
+    return forbids_extra and not any(map(schema.get, of_its_own)) and all(map(_is_plain_schema, inner))
 
 
 def encoded_payload(
@@ -109,14 +145,15 @@ def encoded_payload(
             f"the job {idempotency_key or payload_type.kind!r} has {len(body):,} bytes;"
             f" the limit is {limits.message_bytes:,}",
         )
+    # By position: with names it takes longer, and each job is made here.
     return EncodedPayload(
-        kind=payload_type.kind,
-        queue=payload_type.queue,
-        payload_version=payload_type.payload_version,
-        body=body,
-        idempotency_key=idempotency_key,
-        conflict_code=payload_type.conflict_code,
-        urgent=payload_type.urgent,
+        payload_type.kind,
+        payload_type.queue,
+        payload_type.payload_version,
+        body,
+        idempotency_key,
+        payload_type.conflict_code,
+        payload_type.urgent,
     )
 
 

@@ -4,6 +4,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from operator import attrgetter
+from typing import Any, cast
 from uuid import UUID
 
 import redis
@@ -36,6 +38,7 @@ class NewJob:
         urgent: once it is ready it goes before the jobs that are not, as often as these leave it half of the room.
         revives: the death whose dead letter this is a new life of: where the job is dead by that one or an earlier
             one, it runs again, with this content; in any other state it is known, and nothing happens.
+        id_text: `job_id` as text, where its maker has it at hand.
     """
 
     job_id: UUID
@@ -47,6 +50,7 @@ class NewJob:
     due: datetime | timedelta | None = None
     urgent: bool = False
     revives: datetime | None = None
+    id_text: str = field(default="", repr=False, compare=False)
 
 
 class Offer(StrEnum):
@@ -65,6 +69,10 @@ class Offer(StrEnum):
 _OFFERS = {offer.value.encode(): offer for offer in Offer}
 _STATES = {state.value.encode(): state for state in JobState}
 _FULL = b"full"
+#: What most jobs are told.
+_ACCEPTED, _READY = Offer.ACCEPTED, JobState.READY
+#: What the step is told once of jobs that follow each other.
+_COMMON = attrgetter("kind", "tenant", "keep", "due", "urgent", "revives")
 
 
 @dataclass(slots=True)
@@ -101,6 +109,7 @@ class Enqueuer:
         #: As the step takes them: while Redis has memory for new jobs, and while it has not.
         self._limits = [bounds.as_argument(closed=closed) if bounds else "" for closed in (False, True)]
         self._memory = MemoryWatch(client, bounds.memory_share if bounds else 0)
+        self._keys: dict[str, QueueKeys] = {}
 
     def enqueue(self, queue: str, jobs: Sequence[NewJob], *, revive: Collection[JobState] = ()) -> list[Offered]:
         """Offer jobs to a queue, in order; when this returns, Redis has them (and the replicas that were asked for).
@@ -121,35 +130,22 @@ class Enqueuer:
             PenstockError: `QUEUE_REFUSED`.
             ConflictError: `QUEUE_LAYOUT_NEWER`.
         """
-        keys = QueueKeys(self._namespace, queue)
-        answers: list[Offered] = []
+        keys = self._keys.get(queue) or self._keys.setdefault(queue, QueueKeys(self._namespace, queue))
+        answers: list[Offered | None] = []
         for part in _parts(jobs):
             with redis_errors("enqueueing"):
-                told = self._offer(keys, part, revive)
-            offers = zip(part, told[::2], told[1::2], strict=False)
-            if refusal := told[2 * len(part) :]:
-                partly = [None if offer == _FULL else _offered(job, offer, state) for job, offer, state in offers]
-                left_out: list[Offered | None] = [None] * (len(jobs) - len(answers) - len(part))
-                raise QueueFullError(refusal_of(queue, refusal), [*answers, *partly, *left_out])
-            answers += [_offered(job, offer, state) for job, offer, state in offers]
-        return answers
+                unusual, *refusal = self._offer(keys, part, revive)
+            answers += _told(part, unusual)
+            if refusal:
+                answers += [None] * (len(jobs) - len(answers))
+                raise QueueFullError(refusal_of(queue, refusal), answers)
+        # What is refused is told as None, and nothing was.
+        return cast("list[Offered]", answers)
 
-    def _offer(self, keys: QueueKeys, jobs: Sequence[NewJob], revive: Collection[JobState]) -> list[bytes]:
-        arguments: list[Argument] = [",".join(revive), self._limits[self._memory.is_short()]]
-        for job in jobs:
-            arguments += (
-                str(job.job_id),
-                job.kind,
-                job.tenant,
-                job.digest,
-                job.keep // _MILLISECOND,
-                _due(job.due),
-                "1" if job.urgent else "",
-                "" if job.revives is None else (job.revives - _EPOCH) // _MILLISECOND,
-                job.message,
-            )
+    def _offer(self, keys: QueueKeys, jobs: Sequence[NewJob], revive: Collection[JobState]) -> list[Any]:
+        arguments: list[Argument] = [",".join(revive), self._limits[self._memory.is_short()], *_arguments(jobs)]
         if not self._replica_acks:
-            answer: list[bytes] = self._scripts.run("enqueue", keys, *arguments)
+            answer: list[Any] = self._scripts.run("enqueue", keys, *arguments)
             return answer
         answer, confirmed = self._scripts.run_confirmed(
             "enqueue", keys, arguments, self._replica_acks, self._replica_ack_wait // _MILLISECOND
@@ -162,8 +158,36 @@ class Enqueuer:
         return answer
 
 
-def _offered(job: NewJob, offer: bytes, state: bytes) -> Offered:
-    return Offered(job.job_id, _OFFERS[offer], _STATES[state])
+def _arguments(jobs: Sequence[NewJob]) -> list[Any]:
+    """Jobs as the step takes them: in runs, of which it is told once what their jobs have in common."""
+    arguments: list[Any] = []
+    common, counted = None, 0
+    for job in jobs:
+        of_job = _COMMON(job)
+        if of_job != common:
+            common = of_job
+            arguments += _run(*of_job)
+            counted = len(arguments) - 1
+        arguments += (job.id_text or str(job.job_id), job.digest, job.message)
+        arguments[counted] += 1
+    return arguments
+
+
+def _run(
+    kind: str, tenant: str, keep: timedelta, due: datetime | timedelta | None, urgent: bool, revives: datetime | None
+) -> tuple[Argument, ...]:
+    """What jobs have in common, and how many they are: none yet."""
+    revived = "" if revives is None else (revives - _EPOCH) // _MILLISECOND
+    return kind, tenant, keep // _MILLISECOND, _due(due), "1" if urgent else "", revived, 0
+
+
+def _told(jobs: Sequence[NewJob], unusual: Sequence[Any]) -> list[Offered | None]:
+    """What became of each job, of those of which the step tells nothing as well; None for those that were refused."""
+    told: list[Offered | None] = [Offered(job.job_id, _ACCEPTED, _READY) for job in jobs]
+    for at in range(0, len(unusual), 3):
+        place, offer, state = unusual[at : at + 3]
+        told[place] = None if offer == _FULL else Offered(jobs[place].job_id, _OFFERS[offer], _STATES[state])
+    return told
 
 
 def _parts(jobs: Sequence[NewJob]) -> list[list[NewJob]]:

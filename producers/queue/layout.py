@@ -1,19 +1,20 @@
 """Where a queue's keys are. docs/queue.md describes each; the scripts in `lua/` derive the same names."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 #: Raised when the keys or the fields of a job change so that an earlier release could not go on with them.
 LAYOUT = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class QueueKeys:
     """The keys of one queue. All have the hash tag `{queue}`, so a step touches one slot of a Cluster."""
 
     namespace: str
     queue: str
 
-    @property
+    @cached_property
     def base(self) -> str:
         """What every key of the queue begins with."""
         return f"{self.namespace}:{{{self.queue}}}"

@@ -30,23 +30,41 @@ def encode_job(
     cause: Cause = NO_CAUSE,
 ) -> NewJob:
     """Make the job of a payload."""
-    wire, encoding = compress(payload.body)
-    key = payload.idempotency_key
-    about = (payload.kind, payload.queue, tenant, payload.payload_version, encoding)
-    links = (cause.trace, cause.request_id, cause.follows)
-    before, between, after, rest = _frame(*about, None if key is None else _usual(key), links)
-    told_key = b"" if key is None else json.dumps(key, ensure_ascii=False).encode()
-    line = (before, str(job_id).encode(), between, _instant(enqueued_at), after, told_key, rest, wire)
-    return NewJob(
-        job_id=job_id,
-        kind=payload.kind,
-        tenant=tenant,
-        message=b"".join(line),
-        digest=content_digest(payload.body),
-        keep=keep,
-        due=due,
-        urgent=payload.urgent,
-    )
+    return JobEncoder(tenant, enqueued_at, cause).encode(payload, payload.idempotency_key, job_id, keep, due)
+
+
+class JobEncoder:
+    """Makes the jobs of one call, which have most of their header lines in common.
+
+    Args:
+        tenant: whose jobs these are.
+        enqueued_at: when they are enqueued (aware).
+        cause: what for.
+    """
+
+    def __init__(self, tenant: str, enqueued_at: datetime, cause: Cause) -> None:
+        self._tenant = tenant
+        self._instant = enqueued_at.astimezone(UTC).isoformat().removesuffix("+00:00").encode() + b"Z"
+        self._links = (cause.trace, cause.request_id, cause.follows)
+        self._about: tuple[object, ...] = ()
+        self._head = self._middle = self._rest = b""
+
+    def encode(
+        self, payload: EncodedPayload, key: str | None, job_id: UUID, keep: timedelta, due: datetime | timedelta | None
+    ) -> NewJob:
+        """Make the job of a payload whose idempotency key is `key`."""
+        wire, encoding = compress(payload.body)
+        usual_key = None if key is None else _usual(key)
+        about = (payload.kind, payload.queue, payload.payload_version, encoding, usual_key)
+        if about != self._about:
+            before, between, after, self._rest = _frame(*about, self._tenant, self._links)
+            self._head, self._middle = before, between + self._instant + after
+            self._about = about
+        id_text = str(job_id)
+        told_key = b"" if key is None else json.dumps(key, ensure_ascii=False).encode()
+        message = b"".join((self._head, id_text.encode(), self._middle, told_key, self._rest, wire))
+        digest = content_digest(payload.body)
+        return NewJob(job_id, payload.kind, self._tenant, message, digest, keep, due, payload.urgent, None, id_text)
 
 
 def _usual(key: str) -> str:
@@ -58,10 +76,10 @@ def _usual(key: str) -> str:
 def _frame(
     kind: str,
     queue: str,
-    tenant: str,
     payload_version: int,
     encoding: Literal["zstd"] | None,
     key: str | None,
+    tenant: str,
     links: tuple[str | None, str | None, str | None],
 ) -> tuple[bytes, bytes, bytes, bytes]:
     """A header line around its id, its instant and its idempotency key, and the newline with it.
@@ -92,12 +110,6 @@ def _frame(
     after, key_mark, line = after.partition(b'"idempotency_key":')
     told = json.dumps(key, ensure_ascii=False).encode()
     return before, between + mark, b'"' + after + key_mark, line.removeprefix(told) + b"\n"
-
-
-@lru_cache(maxsize=16)
-def _instant(at: datetime) -> bytes:
-    """An aware instant as the schema writes it; jobs that are enqueued together have the same."""
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z").encode()
 
 
 def content_digest(body: bytes) -> str:

@@ -26,7 +26,7 @@ local function count_in(tenant, bytes)
     local held = held_by(tenant)
     held[1], held[2] = held[1] + 1, held[2] + bytes
   end
-  return 'held', string.format(meta_held_tenants and '%s/%dt' or '%s/%d', meta_held_generation, bytes)
+  return 'held', meta_held_generation .. '/' .. bytes .. (meta_held_tenants and 't' or '')
 end
 
 -- A job goes, whose note was this (false where it was not counted).
@@ -34,10 +34,10 @@ local function count_out(tenant, note)
   if not note then return end
   local generation, bytes, of_tenant = string.match(note, '^(%d+)/(%d+)(t?)$')
   if generation ~= meta_held_generation then return end
-  held_jobs, held_bytes = held_jobs - 1, held_bytes - tonumber(bytes)
+  held_jobs, held_bytes = held_jobs - 1, held_bytes - bytes
   if of_tenant == 't' then
     local held = held_by(tenant)
-    held[1], held[2] = held[1] - 1, held[2] - tonumber(bytes)
+    held[1], held[2] = held[1] - 1, held[2] - bytes
   end
 end
 

@@ -3,7 +3,8 @@
 -- uses: lanes, history, deaths, held
 -- reads: done, busy_ms
 --
--- ARGV: boot id, then for each job id, lease token, verb, detail (JSON, or '' for ack)
+-- ARGV: boot id, the milliseconds that threads were at work on all of these, then for each run of jobs lease token,
+--       verb and how many, and of each job its id and, but for ack, a detail (JSON)
 --   ack       done                                             detail none
 --   retry     a failed attempt that counts: scheduled          {delay, code, told, entry}
 --   postpone  not now, no attempt spent: scheduled             {delay, at?, blocked_by, limited?, code?, told?}
@@ -14,25 +15,49 @@
 --   park      until its key is released, no attempt spent      {key, blocked_by, offer?, limit?}
 --   (delay, offer and limit in ms; entry is JSON within JSON, which the history takes as it is. What follows the JSON
 --   after a newline replaces the job's message.)
---       and at last, where it is known, the milliseconds that threads were at work on all of these
--- Answer: for each job 1, or 0 where the lease was lost before (its jobs are somebody else's now)
+-- Answer: the places (from 0) of the jobs whose lease was lost before (they are somebody else's now)
 local boot = ARGV[1]
 local leased, worker = key('leased:' .. boot), key('worker:' .. boot)
-local answer, released, freed, unleased = {}, {}, {}, {}
+local lost, released, freed, unleased = {}, {}, {}, {}
+-- Jobs that are done, in lists of those whose records are alike, and which they are.
+local finished, is_finished = {}, {}
 local at = string.format('%d', now)
 local ended, done = false, tonumber(meta_done or '0')
 local alone = redis.call('HGET', worker, 'alone')
 
-local function finish(job, token, kind, tenant, digest, told_keep, attempts, note)
-  count_out(tenant or '', note)
+-- Leave the records of done jobs that differ in their digests alone. The first is made, and the others are copies of it:
+-- each command that writes goes into the append-only file and to the replicas, and costs more than all else here.
+local function record(jobs)
+  local first = jobs[1]
   -- Deleted first: a hash that held a message stays large in memory.
-  redis.call('DEL', job)
-  if tonumber(told_keep or '0') > 0 then
-    redis.call('HSET', job, 'state', 'done', 'kind', kind, 'tenant', tenant, 'digest', digest, 'changed_at', at,
-      'attempts', attempts or '0', 'settled', token)
-    redis.call('PEXPIRE', job, told_keep)
+  redis.call('DEL', first)
+  redis.call('HSET', first, 'state', 'done', 'kind', jobs.kind, 'tenant', jobs.tenant, 'changed_at', at,
+    'attempts', jobs.attempts, 'settled', jobs.token)
+  redis.call('PEXPIRE', first, jobs.keep)
+  for i = 3, #jobs, 2 do
+    redis.call('COPY', first, jobs[i], 'REPLACE')
+    redis.call('HSET', jobs[i], 'digest', jobs[i + 1])
   end
+  redis.call('HSET', first, 'digest', jobs[2])
+end
+
+local function finish(job, token, kind, tenant, digest, keep, attempts, note)
+  count_out(tenant or '', note)
+  is_finished[job] = true
   done = done + 1
+  if tonumber(keep or '0') <= 0 then
+    redis.call('DEL', job)
+    return
+  end
+  attempts = attempts or '0'
+  local alike = finished[#finished]
+  if not (alike and alike.kind == kind and alike.tenant == tenant and alike.keep == keep
+    and alike.attempts == attempts and alike.token == token) then
+    alike = {kind = kind, tenant = tenant, keep = keep, attempts = attempts, token = token}
+    finished[#finished + 1] = alike
+  end
+  alike[#alike + 1] = job
+  alike[#alike + 1] = digest
 end
 
 -- What trends are made of: how often each outcome was, all jobs of the call together.
@@ -118,11 +143,13 @@ local function make_verbs()
 end
 
 local settle_otherwise
+-- End a lease; answers whether it was held.
 local function settle(id, token, verb, detail)
   local job = job_key(id)
-  local lease, settled, kind, tenant, digest, keep, attempts, note = unpack(
-    redis.call('HMGET', job, 'lease', 'settled', 'kind', 'tenant', 'digest', 'keep', 'attempts', 'held'))
-  if lease ~= token then return settled == token and 1 or 0 end
+  if is_finished[job] then return true end
+  local lease, kind, tenant, digest, keep, attempts, note = unpack(
+    redis.call('HMGET', job, 'lease', 'kind', 'tenant', 'digest', 'keep', 'attempts', 'held'))
+  if lease ~= token then return redis.call('HGET', job, 'settled') == token end
   ended = true
   unleased[#unleased + 1] = id
   if alone == id then
@@ -131,27 +158,35 @@ local function settle(id, token, verb, detail)
   end
   if verb == 'ack' then
     finish(job, token, kind, tenant, digest, keep, attempts, note)
-    return 1
+    return true
   end
   redis.call('HDEL', job, 'lease', 'started')
   redis.call('HSET', job, 'settled', token)
   settle_otherwise = settle_otherwise or make_verbs()
   settle_otherwise(id, verb, detail)
-  return 1
+  return true
 end
 
-for i = 2, #ARGV - 3, 4 do
-  answer[#answer + 1] = settle(unpack(ARGV, i, i + 3))
+local place, next_run = 0, 3
+while next_run < #ARGV do
+  local token, verb, first = ARGV[next_run], ARGV[next_run + 1], next_run + 3
+  local step = verb == 'ack' and 1 or 2
+  next_run = first + step * ARGV[next_run + 2]
+  for i = first, next_run - 1, step do
+    if not settle(ARGV[i], token, verb, ARGV[i + 1]) then lost[#lost + 1] = place end
+    place = place + 1
+  end
 end
+for _, alike in ipairs(finished) do record(alike) end
 in_chunks(unleased, function(...) redis.call('ZREM', leased, ...) end)
 -- The last one goes to the head first, so that they stand there in the order in which they were leased.
 for i = #released, 1, -1 do
   push_head(redis.call('HGET', job_key(released[i]), 'tenant'), released[i])
 end
 if freed[1] then wake() end
-local busy_ms = (#ARGV - 1) % 4 == 1 and math.floor(tonumber(ARGV[#ARGV])) or 0
+local busy_ms = math.floor(tonumber(ARGV[2] or '0'))
 if ended or busy_ms > 0 then
   redis.call('HSET', meta, 'done', done, 'busy_ms', tonumber(meta_busy_ms or '0') + busy_ms, held_now())
 end
 for name, more in pairs(counted) do redis.call('HINCRBY', meta, name, more) end
-return answer
+return lost

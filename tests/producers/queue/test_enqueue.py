@@ -51,6 +51,32 @@ def test_a_known_job_adds_nothing(bench: Bench) -> None:
     assert bench.counts() == {"accepted": 1, "ready": 1}
 
 
+def test_each_job_of_a_call_is_told_its_own(bench: Bench) -> None:
+    """A call is parted into runs of jobs that are alike; answers keep the order of the jobs."""
+    known, conflicting = job(text="known"), job(text="one")
+    bench.offer(known, conflicting)
+    new = [job() for _ in range(4)]
+    late, globex, urgent = job(due=timedelta(hours=1)), job("globex"), job(urgent=True)
+    other = job(job_id=conflicting.job_id, text="other")
+    told = bench.offer(new[0], new[1], known, late, late, globex, urgent, new[2], other, new[2], new[3])
+    assert [(one.offer, one.state) for one in told] == [
+        (Offer.ACCEPTED, JobState.READY),
+        (Offer.ACCEPTED, JobState.READY),
+        (Offer.KNOWN, JobState.READY),
+        (Offer.ACCEPTED, JobState.SCHEDULED),
+        (Offer.KNOWN, JobState.SCHEDULED),
+        (Offer.ACCEPTED, JobState.READY),
+        (Offer.ACCEPTED, JobState.READY),
+        (Offer.ACCEPTED, JobState.READY),
+        (Offer.CONFLICT, JobState.READY),
+        (Offer.KNOWN, JobState.READY),
+        (Offer.ACCEPTED, JobState.READY),
+    ]
+    assert bench.ready() == [str(one.job_id) for one in (known, conflicting, *new)]
+    assert (bench.ready("globex"), bench.urgent()) == ([str(globex.job_id)], [str(urgent.job_id)])
+    assert bench.where(str(late.job_id)) == "scheduled"
+
+
 def test_the_same_job_twice_in_one_call_is_one(bench: Bench) -> None:
     new = job()
     assert [one.offer for one in bench.offer(new, new)] == [Offer.ACCEPTED, Offer.KNOWN]

@@ -144,7 +144,7 @@ STEPS: dict[str, Callable[[Bench, Scripts], Any]] = {
     "release": lambda bench, _: bench.worker().release("p", 1),
     "hasten": lambda bench, scripts: scripts.run("hasten", bench.keys, 0, 1, "x", "limit:k"),
     "start": lambda bench, scripts: scripts.run("start", bench.keys, "x", "t"),
-    "settle": lambda bench, scripts: scripts.run("settle", bench.keys, "boot", "x", "t", "ack", ""),
+    "settle": lambda bench, scripts: scripts.run("settle", bench.keys, "boot", 0, "t", "ack", 1, "x"),
     "pause": lambda bench, scripts: scripts.run("pause", bench.keys, "me", "r", "{}"),
     "resume": lambda bench, scripts: scripts.run("resume", bench.keys, "{}"),
     "weigh": lambda bench, scripts: scripts.run("weigh", bench.keys, "acme", 2, "{}"),

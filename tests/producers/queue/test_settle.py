@@ -3,9 +3,11 @@
 import json
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from penstock.producers.queue.enqueueing import Offer
 from penstock.workers.broker.leases import LeasedJob, Settlement, Verb
 from tests.producers.queue.conftest import Bench, Worker, job
 
@@ -61,6 +63,39 @@ def test_an_ack_leaves_a_record_without_the_message(bench: Bench, worker: Worker
         "attempts": "0",
         "settled": leased.token,
     }
+    assert bench.counts() == {"accepted": 1, "done": 1}
+
+
+def test_jobs_that_are_done_together_leave_a_record_each(bench: Bench, worker: Worker) -> None:
+    """Records that are alike are copies of one; what differs between jobs stays theirs."""
+    facts = [{"text": "a"}, {"text": "b"}, {"text": "c", "tenant": "globex"}, {"text": "d", "kind": "other"}]
+    facts += [{"text": "e", "keep": timedelta(minutes=2)}, {"text": "f"}, {"text": "g", "keep": timedelta(0)}]
+    ids = [job_id for fact in facts for job_id in bench.put(**fact)]  # type: ignore[arg-type]  # of several types
+    leased = {one.job_id: one for one in worker.lease(10)}
+    assert worker.settle_many([Settlement(leased[job_id], Verb.ACK) for job_id in ids]) == [True] * 7
+    *kept, gone = ids
+    for job_id, fact in zip(kept, facts, strict=False):
+        record = bench.record(job_id)
+        assert int(record.pop("changed_at")) <= bench.now()
+        assert record == {
+            "state": "done",
+            "kind": fact.get("kind", "k"),
+            "tenant": fact.get("tenant", "acme"),
+            "digest": f"digest of {fact['text']}",
+            "attempts": "0",
+            "settled": leased[job_id].token,
+        }
+        limit = fact.get("keep", timedelta(hours=1))
+        assert limit - timedelta(minutes=1) < timedelta(milliseconds=bench.client.pttl(bench.keys.job(job_id))) <= limit
+        assert bench.client.object("encoding", bench.keys.job(job_id)) == b"listpack"
+    assert bench.record(gone) == {}
+    assert bench.counts() == {"accepted": 7, "done": 7}
+    assert [told.offer for told in bench.offer(job(job_id=UUID(ids[1]), text="b"))] == [Offer.KNOWN]
+
+
+def test_a_job_that_is_told_of_twice_ends_once(bench: Bench, worker: Worker, leased: LeasedJob) -> None:
+    told = [Settlement(leased, Verb.ACK), Settlement(leased, Verb.RELEASE), Settlement(leased, Verb.ACK)]
+    assert worker.settle_many(told) == [True, True, True]
     assert bench.counts() == {"accepted": 1, "done": 1}
 
 

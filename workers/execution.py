@@ -43,7 +43,13 @@ class Execution:
         self._message_bytes_limit = message_bytes_limit
         self._clock = clock
 
-    def unpack(self, header: Header, payload: bytes, attempt: int, holder: str = "") -> Job:
+    def now(self) -> datetime:
+        """The time, for the jobs of one delivery to be unpacked by."""
+        return self._clock()
+
+    def unpack(
+        self, header: Header, payload: bytes, attempt: int, holder: str = "", now: datetime | None = None
+    ) -> Job:
         """Make the job of a message; `holder` is what `Job.holder` is to be.
 
         Raises:
@@ -59,14 +65,15 @@ class Execution:
                 f" {registration.payload.payload_version} and earlier",
             )
         body = decompress(payload, header.encoding, self._message_bytes_limit)
-        # Actors read the present version alone where their kind tells how an earlier one becomes it.
-        body, _ = present_version(registration.payload, header.payload_version, body)
+        if header.payload_version < registration.payload.payload_version:
+            # Actors read the present version alone where their kind tells how an earlier one becomes it.
+            body, _ = present_version(registration.payload, header.payload_version, body)
         return Job(
             job_id=header.id,
             kind=header.kind,
             tenant=header.tenant,
             # A producer's clock may be ahead; nothing may be stamped with a time that has not come.
-            enqueued_at=min(header.enqueued_at, self._clock()),
+            enqueued_at=min(header.enqueued_at, now or self._clock()),
             attempt=attempt,
             payload=body,
             holder=holder,
@@ -92,10 +99,12 @@ class Execution:
         started = time.perf_counter()
         outcomes = self._transactions.run(work)
         seconds = time.perf_counter() - started
-        tells_all = _log.isEnabledFor(logging.INFO)
-        for job, outcome in zip(jobs, outcomes, strict=True):
-            if tells_all or isinstance(outcome, (Dead, Retry)):
-                _tell(job, outcome, seconds)
+        if _log.isEnabledFor(logging.INFO):
+            told = list(zip(jobs, outcomes, strict=True))
+        else:
+            told = [one for one in zip(jobs, outcomes, strict=True) if isinstance(one[1], (Dead, Retry))]
+        for job, outcome in told:
+            _tell(job, outcome, seconds)
         return outcomes
 
     @contextmanager

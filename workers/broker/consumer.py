@@ -156,7 +156,7 @@ class QueueConsumer(dramatiq.Consumer):
             if self._tools.stopping.is_set():
                 return None
             try:
-                answer = self._tools.leases.lease(self._queue, wanted, self._request)
+                answer = self._tools.leases.lease(self._queue, wanted, self._request, self._pace.least())
             except ConflictError as error:
                 # A later release has taken the queue over; this one must leave its jobs alone.
                 _log.critical("%s", error.message, extra={"code": error.code})
@@ -174,10 +174,11 @@ class QueueConsumer(dramatiq.Consumer):
 
     def _take_in(self, jobs: list[LeasedJob], room: int, *, took_all: bool) -> None:
         if not jobs:
+            self._pace.found_nothing()
             return
         self._leased_at = time.monotonic()
-        self._typical_bytes = max(1, sum(len(job.message) for job in jobs) // len(jobs))
-        self._pace.leased(jobs, max(self._group_limit_of(job.kind) for job in jobs), took_all=took_all)
+        self._pace.leased(jobs, max(map(self._group_limit_of, {job.kind for job in jobs})), took_all=took_all)
+        self._typical_bytes = max(1, self._pace.last_bytes // len(jobs))
         # Held from now on, whatever becomes of them: they must be heard of, and given back on a stop.
         self._tools.held.add(self._queue, jobs, 0)
         opened = [job for job in map(self._open, jobs) if job is not None]
@@ -190,6 +191,8 @@ class QueueConsumer(dramatiq.Consumer):
         """Jobs that turn out to be larger than those before may be more work than should wait here."""
         before = self._tools.held.deliveries(self._queue) - len(self._deliveries)
         surplus = self._pace.surplus([delivery.jobs for delivery in self._deliveries], before)
+        if not surplus:
+            return
         back: deque[Delivery] = deque()
         # A stop that could not wait for this lease may take them back at the same time.
         with suppress(IndexError):
@@ -315,6 +318,8 @@ class QueueConsumer(dramatiq.Consumer):
             JOBS_FINISHED.labels(self._queue, delivery.actor_name, _OUTCOMES[settlement.verb]).inc()
             settlement.busy = delivery.running_for
             return [settlement]
+        if len(delivery.work.settlements) == len(delivery.jobs):
+            return delivery.work.settlements
         told = {settlement.job.job_id for settlement in delivery.work.settlements}
         # What has no settlement was not run (its lease was lost, or a middleware was in the way): it stays a job.
         untold = [job.leased for job in delivery.jobs if job.leased.job_id not in told]

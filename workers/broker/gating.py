@@ -48,6 +48,8 @@ class Gatekeeper:
 
     def admit(self, ready: Sequence[Ready]) -> tuple[list[Ready], list[Settlement]]:
         """The jobs that may run, and how the leases of the others end."""
+        if self._concern_none(ready):
+            return list(ready), []
         gates = [self._gates_of(job) for _, job in ready]
         asked = [place for place, one in enumerate(gates) if not self._gates.lets_in(one)]
         if not asked:
@@ -57,13 +59,22 @@ class Gatekeeper:
         admitted = [one for place, one in enumerate(ready) if place not in refusals]
         return admitted, [_settlement(ready[place][0], refusal) for place, refusal in refusals.items()]
 
+    def _concern_none(self, ready: Sequence[Ready]) -> bool:
+        """Whether no gate concerns any of these, by one look for all jobs of a tenant and kind."""
+        for kind, tenant in {(job.kind, job.tenant) for _, job in ready}:
+            if self._registrations[kind].gates is not None or not self._gates.concerns_none(self._common(tenant, kind)):
+                return False
+        return True
+
+    def _common(self, tenant: str, kind: str, *, once: bool = False) -> JobGates:
+        return _common_gates(tenant, kind, self._limit, self._window, once=once)
+
     def _gates_of(self, job: Job) -> JobGates:
         added = self._registrations[job.kind].gates
         if added is None:
-            return _common_gates(job.tenant, job.kind, self._limit, self._window, once=False)
+            return self._common(job.tenant, job.kind)
         own = added(job)
-        once = any(use.once for use in own.uses)
-        common = _common_gates(job.tenant, job.kind, self._limit, self._window, once=once)
+        common = self._common(job.tenant, job.kind, once=any(use.once for use in own.uses))
         return JobGates((*common.keys, *own.keys), own.circuits, (*common.uses, *own.uses))
 
 

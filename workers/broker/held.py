@@ -25,10 +25,11 @@ class Held:
         """Forget jobs whose leases have ended."""
         with self._changed:
             for job in jobs:
-                kept = self._jobs.get(job.queue, {})
+                kept = self._jobs.get(job.queue)
+                found = kept.get(job.job_id) if kept else None
                 # A job may have come back to this process under another lease in the meantime.
-                if job.job_id in kept and kept[job.job_id].token == job.token:
-                    del kept[job.job_id]
+                if found is job or (found is not None and found.token == job.token):
+                    del self._jobs[job.queue][job.job_id]
             self._changed.notify_all()
 
     def delivery_ended(self, queue: str) -> None:

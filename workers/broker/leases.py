@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from importlib.metadata import version
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -27,8 +29,9 @@ TICK_EVERY = timedelta(seconds=1)
 LONGEST_WAIT = BLOCKING_LIMIT
 
 _MILLISECOND = timedelta(milliseconds=1)
-_JOB_FIELDS = 12
+_JOB_FIELDS = 7
 _NO_TIME = timedelta(0)
+_busy_of = attrgetter("busy")
 
 
 def new_boot_id() -> str:
@@ -184,17 +187,21 @@ class Leases:
             self._requests[queue] = self._requests.get(queue, 0) + 1
             return self._requests[queue]
 
-    def lease(self, queue: str, limit: int, request: int) -> LeaseAnswer:
+    def lease(self, queue: str, limit: int, request: int, least: int = 1) -> LeaseAnswer:
         """Lease up to `limit` jobs. The same `request` again gets the same jobs: use a new number only after an answer.
+
+        No more than `least` jobs that wait are not parted among the workers.
 
         Raises:
             ConflictError: `QUEUE_LAYOUT_NEWER`.
             redis.RedisError: whatever Redis says; ask again with the same number.
         """
-        answer = self._scripts.run("lease", self.keys(queue), self.boot, request, limit, self._lease_ms)
+        answer = self._scripts.run("lease", self.keys(queue), self.boot, request, limit, self._lease_ms, least)
         token = f"{self.boot}/{request}"
+        # Most jobs of a lease share these words, which are read once for all.
+        words: dict[bytes, str] = {}
         jobs = [
-            _leased_job(queue, token, answer[2], answer[start : start + _JOB_FIELDS])
+            _leased_job(queue, token, answer[2], answer[start : start + _JOB_FIELDS], words)
             for start in range(3, len(answer), _JOB_FIELDS)
         ]
         return LeaseAnswer(jobs, answer[0] == 1, _from_ms(answer[1]))
@@ -209,17 +216,26 @@ class Leases:
         Raises:
             redis.RedisError: whatever Redis says; settle the same again.
         """
-        arguments: list[str | bytes] = [self.boot]
+        busy = self._busy_left.get(queue, _NO_TIME)
+        # Those of a delivery have their share of its time in common.
+        for alike, shares in groupby(settlements, key=_busy_of):
+            busy += alike * sum(1 for _ in shares)
+        arguments: list[Any] = [self.boot, busy // _MILLISECOND]
+        run: tuple[str, Verb] | None = None
+        counted = 0
         for settlement in settlements:
-            detail = compact_json(settlement.detail) if settlement.verb is not Verb.ACK else b""
-            if settlement.message is not None:
-                detail += b"\n" + settlement.message
-            arguments += (settlement.job.job_id, settlement.job.token, settlement.verb, detail)
-        busy = sum((settlement.busy for settlement in settlements), self._busy_left.get(queue, timedelta(0)))
-        arguments.append(str(busy // _MILLISECOND))
-        answer = self._scripts.run("settle", self.keys(queue), *arguments)
+            job, verb = settlement.job, settlement.verb
+            if run != (job.token, verb):
+                run = (job.token, verb)
+                arguments += (*run, 0)
+                counted = len(arguments) - 1
+            arguments[counted] += 1
+            arguments.append(job.job_id)
+            if verb is not Verb.ACK:
+                arguments.append(_detail(settlement))
+        lost = set(self._scripts.run("settle", self.keys(queue), *arguments))
         self._busy_left[queue] = busy % _MILLISECOND
-        return [told == 1 for told in answer]
+        return [place not in lost for place in range(len(settlements))]
 
     def tick(self, queue: str, *, stopping: bool = False, member: bool = True, held_up_by: str = "") -> Tick:
         """Do what has to happen every second; a `member` is heard of by it, others (a scheduler) only see to the rest.
@@ -266,24 +282,41 @@ class Leases:
         return int(self._scripts.run("leave", self.keys(queue), self.boot))
 
 
-def _leased_job(queue: str, token: str, now: int, fields: Sequence[Any]) -> LeasedJob:
-    job_id, kind, tenant, message, attempts, recoveries, crashes, postpones, postponed, parked, ready, alone = fields
+def _detail(settlement: Settlement) -> bytes:
+    """What the step is told of the end of a lease, besides its verb."""
+    detail = compact_json(settlement.detail)
+    return detail if settlement.message is None else detail + b"\n" + settlement.message
+
+
+#: Of a job that was never leased before.
+_NO_PAST = (b"",) * 6
+
+
+def _leased_job(queue: str, token: str, now: int, fields: Sequence[Any], words: dict[bytes, str]) -> LeasedJob:
+    """A job as the step tells of it; `words` are the texts that were read before."""
+    job_id, kind, tenant, message, ready, alone, past = fields
+    attempts, recoveries, crashes, postpones, postponed, parked = past or _NO_PAST
+    if kind not in words:
+        words[kind] = kind.decode(errors="replace")
+    if tenant not in words:
+        words[tenant] = tenant.decode(errors="replace")
+    # By position: with names it takes twice as long, and each job is made here.
     return LeasedJob(
-        queue=queue,
-        job_id=job_id.decode(errors="replace"),
-        kind=kind.decode(errors="replace"),
-        tenant=tenant.decode(errors="replace"),
-        message=message,
-        token=token,
-        attempts=int(attempts or 0),
-        recoveries=int(recoveries or 0),
-        crashes=int(crashes or 0),
-        postpones=int(postpones or 0),
-        postponed_at=int(postponed) if postponed else None,
-        parked_at=int(parked) if parked else None,
-        ready_at=int(ready or now),
-        leased_at=now,
-        suspect=alone == 1,
+        queue,
+        job_id.decode(errors="replace"),
+        words[kind],
+        words[tenant],
+        message,
+        token,
+        int(attempts) if attempts else 0,
+        int(recoveries) if recoveries else 0,
+        int(crashes) if crashes else 0,
+        int(postpones) if postpones else 0,
+        int(postponed) if postponed else None,
+        int(parked) if parked else None,
+        int(ready) if ready else now,
+        now,
+        alone == 1,
     )
 
 

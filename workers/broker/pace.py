@@ -6,6 +6,7 @@ runs, a process holds no more than a moment's work, by the measured time of the 
 
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from penstock.workers.broker.delivery import OpenedJob
@@ -23,12 +24,100 @@ _TOGETHER = timedelta(milliseconds=30)
 _PAIR = 2
 #: Less than this is not parted among the threads: each part would have a transaction of its own.
 _WORTH_A_COMMIT = timedelta(milliseconds=5)
+#: No delivery is taken to cost more than this for itself, beside its jobs, nor more than this part of what it takes:
+#: what is held ahead of the threads hangs on it.
+_FIXED_MOST = timedelta(milliseconds=5)
+_FIXED_PART = 0.9
+#: Deliveries whose sizes differ less than this (variance by squared mean) say nothing of what one costs for itself.
+_ALIKE = 0.01
+#: Nor do small jobs say it of one that is so many times as large: its bytes may be what takes long.
+_LARGER = 2
 #: Jobs of one lease while it is not known how long they take.
 _UNKNOWN = 8
 #: Where jobs may share deliveries, and these take less than sharing may, two leases are at least so far apart.
 _GATHERING = timedelta(milliseconds=5)
+#: and at least so many times as far as a delivery takes for itself, which on a busy machine may be as long.
+_BY_FIXED = 2
+#: All workers together, that is. One that finds only jobs that are younger leases less often, so many times less at the
+#: most, and never less often than this,
+_SELDOM = 4
+_GATHERING_MOST = timedelta(milliseconds=20)
+#: in such steps; and one that finds older ones leases more often.
+_LESS_OFTEN, _MORE_OFTEN = 1.25, 0.5
+_YOUNG, _OLD = 0.8, 1.2
+#: That no older one was there says something only where so many were.
+_TELLING = 4
 #: What a delivery leaves of what was known before it.
 _MEMORY = 0.8
+
+
+@dataclass(slots=True)
+class _Ran:
+    """What ran of a kind, the more recent the heavier.
+
+    Deliveries, their jobs, seconds and bytes, and the sums from which a line through them follows.
+    """
+
+    deliveries: float = 0.0
+    jobs: float = 0.0
+    seconds: float = 0.0
+    size: float = 0.0
+    size_by_size: float = 0.0
+    seconds_by_size: float = 0.0
+
+    def add(self, jobs: int, seconds: float, size: int) -> None:
+        self.deliveries = self.deliveries * _MEMORY + 1
+        self.jobs = self.jobs * _MEMORY + jobs
+        self.seconds = self.seconds * _MEMORY + seconds
+        self.size = self.size * _MEMORY + size
+        self.size_by_size = self.size_by_size * _MEMORY + size * size
+        self.seconds_by_size = self.seconds_by_size * _MEMORY + seconds * size
+
+    def fixed(self) -> float:
+        """Seconds that a delivery takes for itself, such as its transaction, however few jobs are in it.
+
+        Without it small jobs in small groups would pass for long ones, and be parted into smaller groups yet.
+        """
+        size, seconds = self.size / self.deliveries, self.seconds / self.deliveries
+        variance = self.size_by_size / self.deliveries - size * size
+        if variance <= _ALIKE * size * size:
+            return 0.0
+        slope = (self.seconds_by_size / self.deliveries - size * seconds) / variance
+        return max(0.0, min(seconds - slope * size, _FIXED_PART * seconds, _FIXED_MOST.total_seconds()))
+
+    def rate(self) -> "_Rate":
+        fixed = self.fixed()
+        usual = (self.seconds - self.deliveries * fixed) / self.size
+        return _Rate(fixed, usual, self.seconds / self.size, _LARGER * self.size / self.jobs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rate:
+    """Seconds of a delivery for itself, of a byte beside that, and of a byte of a job of more than `large` bytes."""
+
+    fixed: float = 0.0
+    usual: float = 0.0
+    full: float = 0.0
+    large: float = 0.0
+
+    def of(self, size: float) -> float:
+        """Seconds that a job of that size takes in a delivery."""
+        return size * (self.usual if size <= self.large else self.full)
+
+
+#: Of a kind that never ran.
+_UNKNOWN_RATE = _Rate()
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """Seconds that a delivery takes for itself, and for each job in it."""
+
+    fixed: float
+    each: float
+
+    def of(self, jobs: int) -> float:
+        return self.fixed + self.each * jobs
 
 
 class Pace:
@@ -43,13 +132,15 @@ class Pace:
         self._prefetch = prefetch
         self._threads = max(1, prefetch // PREFETCH_PER_THREAD)
         self._group_limit = group_limit
-        #: Of the last lease: bytes by kind, and jobs. The next one is taken to bring the like.
-        self._last_bytes: dict[str, int] = {}
-        self._last_jobs = 0
+        #: Of the last lease: jobs and bytes by kind. The next one is taken to bring the like.
+        self._last: dict[str, tuple[int, int]] = {}
         self._took_all = False
+        #: How many times as seldom as one alone this one leases from a stream.
+        self._seldom = 1.0
         self._lock = threading.Lock()
-        #: Of each kind: seconds and bytes of what ran, the more recent the heavier.
-        self._ran: dict[str, tuple[float, float]] = {}
+        self._ran: dict[str, _Ran] = {}
+        #: What `_cost` found, until something ran or was leased.
+        self._known: _Cost | None = None
         #: Seconds of a delivery, the more recent the heavier; None before the first.
         self._usual: float | None = None
 
@@ -57,8 +148,8 @@ class Pace:
         """Learn from a delivery how long its kind takes."""
         kind, size = jobs[0].leased.kind, sum(len(job.leased.message) for job in jobs)
         with self._lock:
-            before = self._ran.get(kind, (0.0, 0.0))
-            self._ran[kind] = (before[0] * _MEMORY + seconds, before[1] * _MEMORY + size)
+            self._ran.setdefault(kind, _Ran()).add(len(jobs), seconds, size)
+            self._known = None
             usual = seconds if self._usual is None else self._usual
             self._usual = usual * _MEMORY + seconds * (1 - _MEMORY)
 
@@ -67,21 +158,32 @@ class Pace:
 
         `took_all` says that nothing was left behind.
         """
+        if self._took_all:
+            self._see_to_gathering(jobs)
         self._took_all = took_all
-        self._last_bytes, self._last_jobs, self._group_limit = {}, len(jobs), group_limit
+        self._group_limit = group_limit
+        by_kind: dict[str, list[int]] = {}
         for job in jobs:
-            self._last_bytes[job.kind] = self._last_bytes.get(job.kind, 0) + len(job.message)
+            by_kind.setdefault(job.kind, []).append(len(job.message))
+        with self._lock:
+            self._last = {kind: (len(sizes), sum(sizes)) for kind, sizes in by_kind.items()}
+            self._known = None
+
+    @property
+    def last_bytes(self) -> int:
+        """Of the last lease."""
+        return sum(size for _, size in self._last.values())
 
     def deliveries(self) -> int:
         """How many may be under way at once: one a thread, and those that may wait for one."""
-        seconds = self._job_seconds()
-        if seconds is None:
+        cost = self._cost()
+        if cost is None:
             return self._prefetch
-        waiting = int(_WAITING.total_seconds() * self._threads / (seconds * self._together(seconds)))
+        waiting = int(_WAITING.total_seconds() * self._threads / cost.of(self._together(cost)))
         usual = min(self._prefetch, self._threads + waiting)
         if self._group_limit > 1:
             return usual
-        return max(usual, self._threads + int(_WAITING_SINGLY.total_seconds() * self._threads / seconds))
+        return max(usual, self._threads + int(_WAITING_SINGLY.total_seconds() * self._threads / cost.of(1)))
 
     def enough(self) -> int:
         """With how many under way no lease is made yet: where several may wait for a thread, half of them do.
@@ -91,6 +193,29 @@ class Pace:
         most = self.deliveries()
         return most - max(0, most - self._threads) // 2
 
+    def found_nothing(self) -> None:
+        """Learn from a lease that brought nothing: what comes next should not wait for others."""
+        self._seldom = 1.0
+
+    def _see_to_gathering(self, jobs: Sequence[LeasedJob]) -> None:
+        """Learn from a lease before which jobs were gathered whether others lease as well: then its oldest is young."""
+        oldest_ms = max(job.leased_at - job.ready_at for job in jobs)
+        alone_ms = self._alone_seconds() * 1000
+        if oldest_ms <= _YOUNG * alone_ms and len(jobs) >= _TELLING:
+            self._seldom = min(self._seldom * _LESS_OFTEN, _SELDOM)
+        elif oldest_ms >= _OLD * alone_ms:
+            self._seldom = max(self._seldom * _MORE_OFTEN, 1.0)
+
+    def _alone_seconds(self) -> float:
+        """What should be between two leases from a stream, whoever makes them."""
+        cost = self._cost()
+        return max(_GATHERING.total_seconds(), _BY_FIXED * cost.fixed if cost is not None else 0.0)
+
+    def least(self) -> int:
+        """How many waiting jobs are too few to be parted among workers: each part would have its own transaction."""
+        cost = self._cost()
+        return 1 if cost is None else max(1, min(self._group_limit, int(_WORTH_A_COMMIT.total_seconds() / cost.each)))
+
     def gathering_seconds(self) -> float:
         """How long after the last lease that brought jobs the next one should come.
 
@@ -99,14 +224,16 @@ class Pace:
         already, or jobs don't share deliveries, there is nothing to wait for.
         """
         brisk = self._usual is not None and self._usual <= _TOGETHER.total_seconds()
-        return _GATHERING.total_seconds() if brisk and self._took_all and self._group_limit > 1 else 0.0
+        if not brisk or not self._took_all or self._group_limit <= 1:
+            return 0.0
+        return min(self._seldom * self._alone_seconds(), _GATHERING_MOST.total_seconds())
 
     def jobs(self, deliveries: int) -> int:
         """How many jobs to lease for so many deliveries."""
-        seconds = self._job_seconds()
-        if seconds is None:
+        cost = self._cost()
+        if cost is None:
             return min(deliveries * self._group_limit, _UNKNOWN)
-        return deliveries * self._together(seconds)
+        return deliveries * self._together(cost)
 
     def share(self, jobs: Sequence[OpenedJob], room: int) -> int:
         """How many of these jobs of one kind are to share a delivery, where there is room for so many deliveries.
@@ -115,24 +242,28 @@ class Pace:
         """
         each = -(-len(jobs) // room)
         size = sum(len(job.leased.message) for job in jobs)
-        seconds = self._seconds(jobs[0].leased.kind, size)
+        seconds = self._rates(jobs)[jobs[0].leased.kind].of(size / len(jobs)) * len(jobs)
         if not seconds:
             return each
         return max(each, int(_WORTH_A_COMMIT.total_seconds() * len(jobs) / seconds))
 
     def cut(self, jobs: Sequence[OpenedJob], limit: int) -> Iterator[list[OpenedJob]]:
         """Part jobs of one kind into deliveries of at most `limit` jobs, and no longer than jobs may share one."""
+        rates = self._rates(jobs)
+        most = _TOGETHER.total_seconds() - max(rate.fixed for rate in rates.values())
+        seconds = [rates[job.leased.kind].of(len(job.leased.message)) for job in jobs]
+        if len(jobs) <= limit and sum(seconds) <= most:
+            yield list(jobs)
+            return
         together: list[OpenedJob] = []
         total = 0.0
-        seconds_a_byte = self._seconds_a_byte(jobs)
-        for job in jobs:
-            seconds = seconds_a_byte[job.leased.kind] * len(job.leased.message)
-            too_long = len(together) >= _PAIR and total + seconds > _TOGETHER.total_seconds()
+        for job, own in zip(jobs, seconds, strict=True):
+            too_long = len(together) >= _PAIR and total + own > most
             if together and (len(together) >= limit or too_long):
                 yield together
                 together, total = [], 0.0
             together.append(job)
-            total += seconds
+            total += own
         yield together
 
     def surplus(self, waiting: Sequence[Sequence[OpenedJob]], before: int) -> int:
@@ -143,31 +274,28 @@ class Pace:
         left = _TOGETHER.total_seconds() * self._threads
         free = max(0, self._threads - before)
         for place, jobs in enumerate(waiting[free:], free):
-            seconds_a_byte = self._seconds_a_byte(jobs)
-            left -= sum(seconds_a_byte[job.leased.kind] * len(job.leased.message) for job in jobs)
+            rates = self._rates(jobs)
+            left -= max(rate.fixed for rate in rates.values())
+            left -= sum(rates[job.leased.kind].of(len(job.leased.message)) for job in jobs)
             if left < 0:
                 return len(waiting) - place
         return 0
 
-    def _together(self, seconds: float) -> int:
-        return min(self._group_limit, max(_PAIR, int(_TOGETHER.total_seconds() / seconds)))
+    def _together(self, cost: _Cost) -> int:
+        return min(self._group_limit, max(_PAIR, int((_TOGETHER.total_seconds() - cost.fixed) / cost.each)))
 
-    def _job_seconds(self) -> float | None:
-        """What one job like those of the last lease takes; None where a kind of them never ran."""
-        total = 0.0
-        for kind, size in self._last_bytes.items():
-            seconds = self._seconds(kind, size)
-            if seconds is None:
-                return None
-            total += seconds
-        return max(total / self._last_jobs, 1e-6) if self._last_jobs else None
-
-    def _seconds_a_byte(self, jobs: Sequence[OpenedJob]) -> dict[str, float]:
-        """By kind; 0 for a kind that never ran."""
-        return {kind: self._seconds(kind, 1) or 0.0 for kind in {job.leased.kind for job in jobs}}
-
-    def _seconds(self, kind: str, size: int) -> float | None:
-        """By the size: of one kind, what is large takes long."""
+    def _cost(self) -> _Cost | None:
+        """What jobs like those of the last lease take; None where a kind of them never ran."""
         with self._lock:
-            known = self._ran.get(kind)
-        return None if known is None else known[0] * size / known[1]
+            if self._known is not None or not self._last or any(kind not in self._ran for kind in self._last):
+                return self._known
+            last = [(self._ran[kind].rate(), jobs, size) for kind, (jobs, size) in self._last.items()]
+            each = sum(rate.of(size / jobs) * jobs for rate, jobs, size in last) / sum(jobs for _, jobs, _ in last)
+            self._known = _Cost(max(rate.fixed for rate, _, _ in last), max(each, 1e-6))
+            return self._known
+
+    def _rates(self, jobs: Sequence[OpenedJob]) -> dict[str, _Rate]:
+        """By kind."""
+        kinds = {job.leased.kind for job in jobs}
+        with self._lock:
+            return {kind: self._ran[kind].rate() if kind in self._ran else _UNKNOWN_RATE for kind in kinds}

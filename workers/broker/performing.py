@@ -94,12 +94,13 @@ class Performer:
     def _run(self, opened: Sequence[OpenedJob], policy: Policy, ended: list[Settlement]) -> None:
         """Run jobs of one kind; how each lease ends is appended to `ended` as soon as it is known."""
         ready: list[tuple[OpenedJob, Job]] = []
+        unpack, now = self._execution.unpack, self._execution.now()
         for job in opened:
             if job.leased.suspect and not self._mark_started(job):
                 continue
             leased = job.leased
             try:
-                ready.append((job, self._execution.unpack(job.header, job.payload, leased.attempts + 1, leased.holder)))
+                ready.append((job, unpack(job.header, job.payload, leased.attempts + 1, leased.holder, now)))
             except InvalidInputError as error:
                 ended.append(self._settlements.unreadable(job.leased, error.code, error.message))
         admitted, refused = self._admit(ready)
@@ -135,8 +136,9 @@ class Performer:
                 return None
             return self._failed(failed, failure, policy, seconds, error)
         seconds = time.perf_counter() - started
+        of_outcome = self._settlements.of_outcome
         return [
-            self._settlements.of_outcome(opened.leased, outcome, policy, seconds)
+            of_outcome(opened.leased, outcome, policy, seconds)
             for (opened, _), outcome in zip(ready, outcomes, strict=True)
         ]
 

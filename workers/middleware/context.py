@@ -1,6 +1,8 @@
 """Has every line that is logged below an actor say which job it is about, and what that was enqueued for."""
 
+from collections.abc import Sequence
 from contextvars import Token
+from functools import partial
 from typing import Any
 
 import dramatiq
@@ -9,7 +11,7 @@ from penstock.producers.tracing import Cause, bind_cause, unbind_cause
 from penstock.schemas.trace import trace_id_of
 from penstock.workers.broker.broker import PenstockBroker
 from penstock.workers.broker.delivery import Delivery, OpenedJob
-from penstock.workers.telemetry.context import Jobs, bind_jobs, name_boot, unbind_jobs
+from penstock.workers.telemetry.context import BoundJobs, Jobs, bind_jobs, name_boot, unbind_jobs
 
 
 class BindJobs(dramatiq.Middleware):
@@ -19,7 +21,7 @@ class BindJobs(dramatiq.Middleware):
     """
 
     def __init__(self) -> None:
-        self._tokens: dict[int, tuple[Token[Jobs | None], Token[Cause]]] = {}
+        self._tokens: dict[int, tuple[Token[BoundJobs], Token[Cause]]] = {}
 
     def after_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         """Note by what id the queues know this process."""
@@ -31,8 +33,7 @@ class BindJobs(dramatiq.Middleware):
         if isinstance(message, Delivery):
             header = message.jobs[0].header
             cause = Cause(header.trace, header.request_id) if len(message.jobs) == 1 else Cause()
-            jobs = {job.leased.job_id: _facts(job) for job in message.jobs}
-            self._tokens[id(message)] = bind_jobs(jobs), bind_cause(cause)
+            self._tokens[id(message)] = bind_jobs(partial(_facts_of, message.jobs)), bind_cause(cause)
 
     def after_process_message(
         self,
@@ -54,6 +55,10 @@ class BindJobs(dramatiq.Middleware):
         if tokens is not None:
             unbind_jobs(tokens[0])
             unbind_cause(tokens[1])
+
+
+def _facts_of(jobs: Sequence[OpenedJob]) -> Jobs:
+    return {job.leased.job_id: _facts(job) for job in jobs}
 
 
 def _facts(job: OpenedJob) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Measures jobs: how long they waited, how long they ran, how they ended."""
 
 import time
+from collections import Counter
 from typing import Any
 
 import dramatiq
@@ -30,10 +31,13 @@ class MeasureJobs(dramatiq.Middleware):
         """Observe the wait: from when the job was ready to its lease, by Redis's clock."""
         self._started[id(message)] = time.perf_counter()
         if isinstance(message, Delivery):
-            observe = JOB_WAIT.labels(str(message.queue_name), message.actor_name).observe
+            wait = JOB_WAIT.labels(str(message.queue_name), message.actor_name)
             for job in message.jobs:
-                waited = (job.leased.leased_at - job.leased.ready_at) / 1000
-                observe(max(waited, 0), _exemplar(job))
+                if job.header.trace is not None:
+                    wait.observe(_waited_ms(job) / 1000, _exemplar(job))
+            alike = Counter(_waited_ms(job) for job in message.jobs if job.header.trace is None)
+            for waited_ms, times in alike.items():
+                wait.observe_alike(waited_ms / 1000, times)
 
     def after_process_message(
         self,
@@ -51,17 +55,23 @@ class MeasureJobs(dramatiq.Middleware):
         # What jobs share in one delivery is parted among them, so that the sum is the time that was spent.
         each = (time.perf_counter() - started) / len(message.jobs)
         exemplars = {job.leased.job_id: _exemplar(job) for job in message.jobs if job.header.trace is not None}
-        observe = JOB_DURATION.labels(*labels).observe
-        finished: dict[Verb, int] = {}
+        duration = JOB_DURATION.labels(*labels)
+        finished: Counter[Verb] = Counter()
         for settlement in message.work.settlements:
-            exemplar = exemplars.get(settlement.job.job_id)
-            observe(each, exemplar)
+            exemplar = exemplars.get(settlement.job.job_id) if exemplars else None
             if exemplar is None:
-                finished[settlement.verb] = finished.get(settlement.verb, 0) + 1
+                finished[settlement.verb] += 1
             else:
+                duration.observe(each, exemplar)
                 JOBS_FINISHED.labels(*labels, _OUTCOMES[settlement.verb]).inc(exemplar=exemplar)
         for verb, count in finished.items():
+            duration.observe_alike(each, count)
             JOBS_FINISHED.labels(*labels, _OUTCOMES[verb]).inc(count)
+
+
+def _waited_ms(job: OpenedJob) -> int:
+    # A clock that went back is no negative wait.
+    return max(job.leased.leased_at - job.leased.ready_at, 0)
 
 
 def _exemplar(job: OpenedJob) -> dict[str, str] | None:

@@ -103,6 +103,10 @@ class Gates:
         self._away = False
         self._ahead: Ahead[JobGates] = Ahead()
 
+    def concerns_none(self, gates: JobGates) -> bool:
+        """Whether any number of jobs of these gates may run now, and nobody need be asked for any of them."""
+        return not self._concerns(gates)
+
     def lets_in(self, gates: JobGates) -> bool:
         """Whether a job of these gates may run and nobody need be asked; where it was let in ahead, that is used up."""
         if gates.circuits or gates.uses:

@@ -3,16 +3,19 @@
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
 #: The jobs of a delivery: what is known of each, by its id.
 Jobs = dict[str, dict[str, Any]]
+#: What gives them. Most deliveries log nothing, and then nobody asks.
+BoundJobs = Callable[[], Jobs]
 
 _NOTHING: Mapping[str, Any] = {}
-_jobs: ContextVar[Jobs | None] = ContextVar("penstock_jobs", default=None)
+_jobs: ContextVar[BoundJobs] = ContextVar("penstock_jobs", default=dict)
 _process: dict[str, Any] = {}
 
 
@@ -31,20 +34,23 @@ def process_facts() -> Mapping[str, Any]:
     return _process
 
 
-def bind_jobs(jobs: Jobs) -> Token[Jobs | None]:
-    """Have the lines of this thread say what is known of these jobs, until `unbind_jobs`."""
-    return _jobs.set(jobs)
+def bind_jobs(jobs: Jobs | BoundJobs) -> Token[BoundJobs]:
+    """Have the lines of this thread say what is known of these jobs, until `unbind_jobs`.
+
+    A function that gives them is called once, when something is first asked or told of them.
+    """
+    return _jobs.set(cache(jobs) if callable(jobs) else lambda: jobs)
 
 
-def unbind_jobs(token: Token[Jobs | None]) -> None:
+def unbind_jobs(token: Token[BoundJobs]) -> None:
     """Have the lines of this thread say what they said before."""
     _jobs.reset(token)
 
 
 def note_of_job(job_id: str, **facts: Any) -> None:
     """Add to what the lines of a job say from now on; nothing happens where this thread is not at work on it."""
-    jobs = _jobs.get()
-    if jobs and job_id in jobs:
+    jobs = _jobs.get()()
+    if job_id in jobs:
         jobs[job_id].update(facts)
 
 
@@ -53,7 +59,7 @@ def job_facts(job_id: str | None) -> Mapping[str, Any]:
 
     That is the one of `job_id`, or else the only one of the delivery. Of several their kind, queue and number are told.
     """
-    jobs = _jobs.get()
+    jobs = _jobs.get()()
     if not jobs:
         return _NOTHING
     if job_id is not None:

@@ -4,6 +4,7 @@ Counters and histograms are summed over the processes of a machine; `GAUGE_RULES
 Gauges of what all processes share are declared in `SHARED`: each sidecar reads them from the servers.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,18 +14,28 @@ from prometheus_client import Counter, Gauge, Histogram
 #: Seconds of what answers somebody: requests and statements.
 _ANSWER_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
+
+class JobHistogram(Histogram):
+    """A histogram of what many jobs have alike."""
+
+    def observe_alike(self, amount: float, times: int) -> None:
+        """As so many calls of `observe` with this amount, in one."""
+        self._sum.inc(amount * times)
+        self._buckets[bisect_left(self._upper_bounds, amount)].inc(times)
+
+
 JOBS_FINISHED = Counter(
     "penstock_jobs_finished_total",
     "Job deliveries that ended, by outcome (done, retried, postponed, released, dead)",
     ["queue", "kind", "outcome"],
 )
-JOB_DURATION = Histogram(
+JOB_DURATION = JobHistogram(
     "penstock_job_duration_seconds",
     "Time from a job's start to its outcome",
     ["queue", "kind"],
     buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
-JOB_WAIT = Histogram(
+JOB_WAIT = JobHistogram(
     "penstock_job_wait_seconds",
     "Time from when a job was ready to its lease",
     ["queue", "kind"],

@@ -13,6 +13,7 @@ from penstock.workers.middleware import middleware
 from penstock.workers.middleware.context import BindJobs
 from penstock.workers.middleware.metrics import MeasureJobs
 from penstock.workers.middleware.traces import TraceJobs
+from penstock.workers.telemetry.metrics import JOB_WAIT
 
 BROKER: Any = None
 
@@ -61,6 +62,25 @@ def test_each_job_of_a_delivery_is_measured_by_its_own_end() -> None:
     }
     assert outcomes == {"done": 1, "dead": 1, "retried": 1}
     assert sample("penstock_job_duration_seconds_count", kind) == 3
+
+
+@pytest.mark.parametrize("amount", [0, 0.005, 0.0051, 3.0, 1e9])
+def test_what_many_jobs_have_alike_is_as_if_each_had_been_observed(amount: float) -> None:
+    one_by_one, at_once = (JOB_WAIT.labels("posts", f"alike.{amount}.{name}") for name in ("each", "all"))
+    for _ in range(3):
+        one_by_one.observe(amount)
+    at_once.observe_alike(amount, 3)
+    each, together = (
+        {
+            (sample.name, sample.labels.get("le")): sample.value
+            for metric in JOB_WAIT.collect()
+            for sample in metric.samples
+            if sample.labels["kind"] == f"alike.{amount}.{name}" and not sample.name.endswith("_created")
+        }
+        for name in ("each", "all")
+    )
+    assert each == together
+    assert each["penstock_job_wait_seconds_count", None] == 3
 
 
 @pytest.mark.parametrize("verb", list(Verb))

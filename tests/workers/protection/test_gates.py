@@ -99,6 +99,18 @@ def test_a_pause_comes_first_and_names_its_reason(bench: Bench) -> None:
     assert RateLimits(bench.client, bench.namespace).take([use()]).remaining == {"tenant:acme": 1}
 
 
+def test_what_concerns_none_is_told_apart_from_what_lets_only_one_in(bench: Bench) -> None:
+    bench.read()
+    free = JobGates(keys=("kind:k",), uses=(use(limit=None),))
+    assert bench.gates.concerns_none(free)
+    assert not bench.gates.concerns_none(JobGates(uses=(use(),)))
+    assert not bench.gates.concerns_none(JobGates(circuits=("platform:x",)))
+    PauseControl(bench.client, bench.namespace, "me").pause("kind:k", "")
+    bench.read()
+    assert not bench.gates.concerns_none(free)
+    assert not bench.gates.concerns_none(JobGates(keys=("kind:k",)))
+
+
 def test_a_job_that_nothing_concerns_costs_no_round_trip(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.read()
     free = JobGates(keys=("kind:k", "tenant:acme"), uses=(use(limit=None),))

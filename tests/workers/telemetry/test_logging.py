@@ -119,6 +119,23 @@ def test_a_line_below_an_actor_says_which_job_it_is_about(jobs: dict[str, dict[s
     assert told(record("m", kind="other"))["kind"] == "other"
 
 
+def test_what_is_known_of_jobs_is_asked_for_once_and_only_where_a_line_tells_it() -> None:
+    asked: list[str] = []
+
+    def make() -> dict[str, dict[str, Any]]:
+        asked.append("once")
+        return {"a": {"job_id": "a", "kind": "k", "queue": "q"}}
+
+    token = bind_jobs(make)
+    unbind_jobs(token)
+    assert asked == []
+    token = bind_jobs(make)
+    note_of_job("a", batch_id="b-1")
+    assert [told(record("m"))["batch_id"] for _ in range(2)] == ["b-1", "b-1"]
+    unbind_jobs(token)
+    assert asked == ["once"]
+
+
 def test_other_threads_and_later_lines_know_nothing_of_it() -> None:
     seen: list[dict[str, Any]] = []
     token = bind_jobs({"a": {"job_id": "a", "kind": "k", "queue": "q"}})

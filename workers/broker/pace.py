@@ -6,9 +6,9 @@ runs, a process holds no more than a moment's work, by the measured time of the 
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 
+from penstock.workers.broker.costs import MEMORY, UNKNOWN_RATE, Cost, Ran, Rate
 from penstock.workers.broker.delivery import OpenedJob
 from penstock.workers.broker.leases import LeasedJob
 
@@ -24,14 +24,6 @@ _TOGETHER = timedelta(milliseconds=30)
 _PAIR = 2
 #: Less than this is not parted among the threads: each part would have a transaction of its own.
 _WORTH_A_COMMIT = timedelta(milliseconds=5)
-#: No delivery is taken to cost more than this for itself, beside its jobs, nor more than this part of what it takes:
-#: what is held ahead of the threads hangs on it.
-_FIXED_MOST = timedelta(milliseconds=5)
-_FIXED_PART = 0.9
-#: Deliveries whose sizes differ less than this (variance by squared mean) say nothing of what one costs for itself.
-_ALIKE = 0.01
-#: Nor do small jobs say it of one that is so many times as large: its bytes may be what takes long.
-_LARGER = 2
 #: Jobs of one lease while it is not known how long they take.
 _UNKNOWN = 8
 #: Where jobs may share deliveries, and these take less than sharing may, two leases are at least so far apart.
@@ -47,77 +39,6 @@ _LESS_OFTEN, _MORE_OFTEN = 1.25, 0.5
 _YOUNG, _OLD = 0.8, 1.2
 #: That no older one was there says something only where so many were.
 _TELLING = 4
-#: What a delivery leaves of what was known before it.
-_MEMORY = 0.8
-
-
-@dataclass(slots=True)
-class _Ran:
-    """What ran of a kind, the more recent the heavier.
-
-    Deliveries, their jobs, seconds and bytes, and the sums from which a line through them follows.
-    """
-
-    deliveries: float = 0.0
-    jobs: float = 0.0
-    seconds: float = 0.0
-    size: float = 0.0
-    size_by_size: float = 0.0
-    seconds_by_size: float = 0.0
-
-    def add(self, jobs: int, seconds: float, size: int) -> None:
-        self.deliveries = self.deliveries * _MEMORY + 1
-        self.jobs = self.jobs * _MEMORY + jobs
-        self.seconds = self.seconds * _MEMORY + seconds
-        self.size = self.size * _MEMORY + size
-        self.size_by_size = self.size_by_size * _MEMORY + size * size
-        self.seconds_by_size = self.seconds_by_size * _MEMORY + seconds * size
-
-    def fixed(self) -> float:
-        """Seconds that a delivery takes for itself, such as its transaction, however few jobs are in it.
-
-        Without it small jobs in small groups would pass for long ones, and be parted into smaller groups yet.
-        """
-        size, seconds = self.size / self.deliveries, self.seconds / self.deliveries
-        variance = self.size_by_size / self.deliveries - size * size
-        if variance <= _ALIKE * size * size:
-            return 0.0
-        slope = (self.seconds_by_size / self.deliveries - size * seconds) / variance
-        return max(0.0, min(seconds - slope * size, _FIXED_PART * seconds, _FIXED_MOST.total_seconds()))
-
-    def rate(self) -> "_Rate":
-        fixed = self.fixed()
-        usual = (self.seconds - self.deliveries * fixed) / self.size
-        return _Rate(fixed, usual, self.seconds / self.size, _LARGER * self.size / self.jobs)
-
-
-@dataclass(frozen=True, slots=True)
-class _Rate:
-    """Seconds of a delivery for itself, of a byte beside that, and of a byte of a job of more than `large` bytes."""
-
-    fixed: float = 0.0
-    usual: float = 0.0
-    full: float = 0.0
-    large: float = 0.0
-
-    def of(self, size: float) -> float:
-        """Seconds that a job of that size takes in a delivery."""
-        return size * (self.usual if size <= self.large else self.full)
-
-
-#: Of a kind that never ran.
-_UNKNOWN_RATE = _Rate()
-
-
-@dataclass(frozen=True, slots=True)
-class _Cost:
-    """Seconds that a delivery takes for itself, and for each job in it."""
-
-    fixed: float
-    each: float
-
-    def of(self, jobs: int) -> float:
-        return self.fixed + self.each * jobs
 
 
 class Pace:
@@ -138,9 +59,9 @@ class Pace:
         #: How many times as seldom as one alone this one leases from a stream.
         self._seldom = 1.0
         self._lock = threading.Lock()
-        self._ran: dict[str, _Ran] = {}
+        self._ran: dict[str, Ran] = {}
         #: What `_cost` found, until something ran or was leased.
-        self._known: _Cost | None = None
+        self._known: Cost | None = None
         #: Seconds of a delivery, the more recent the heavier; None before the first.
         self._usual: float | None = None
 
@@ -148,10 +69,10 @@ class Pace:
         """Learn from a delivery how long its kind takes."""
         kind, size = jobs[0].leased.kind, sum(len(job.leased.message) for job in jobs)
         with self._lock:
-            self._ran.setdefault(kind, _Ran()).add(len(jobs), seconds, size)
+            self._ran.setdefault(kind, Ran()).add(len(jobs), seconds, size)
             self._known = None
             usual = seconds if self._usual is None else self._usual
-            self._usual = usual * _MEMORY + seconds * (1 - _MEMORY)
+            self._usual = usual * MEMORY + seconds * (1 - MEMORY)
 
     def leased(self, jobs: Sequence[LeasedJob], group_limit: int, *, took_all: bool = False) -> None:
         """Learn from a lease what the next one will bring, and how many of these may share a delivery.
@@ -281,21 +202,21 @@ class Pace:
                 return len(waiting) - place
         return 0
 
-    def _together(self, cost: _Cost) -> int:
+    def _together(self, cost: Cost) -> int:
         return min(self._group_limit, max(_PAIR, int((_TOGETHER.total_seconds() - cost.fixed) / cost.each)))
 
-    def _cost(self) -> _Cost | None:
+    def _cost(self) -> Cost | None:
         """What jobs like those of the last lease take; None where a kind of them never ran."""
         with self._lock:
             if self._known is not None or not self._last or any(kind not in self._ran for kind in self._last):
                 return self._known
             last = [(self._ran[kind].rate(), jobs, size) for kind, (jobs, size) in self._last.items()]
             each = sum(rate.of(size / jobs) * jobs for rate, jobs, size in last) / sum(jobs for _, jobs, _ in last)
-            self._known = _Cost(max(rate.fixed for rate, _, _ in last), max(each, 1e-6))
+            self._known = Cost(max(rate.fixed for rate, _, _ in last), max(each, 1e-6))
             return self._known
 
-    def _rates(self, jobs: Sequence[OpenedJob]) -> dict[str, _Rate]:
+    def _rates(self, jobs: Sequence[OpenedJob]) -> dict[str, Rate]:
         """By kind."""
         kinds = {job.leased.kind for job in jobs}
         with self._lock:
-            return {kind: self._ran[kind].rate() if kind in self._ran else _UNKNOWN_RATE for kind in kinds}
+            return {kind: self._ran[kind].rate() if kind in self._ran else UNKNOWN_RATE for kind in kinds}

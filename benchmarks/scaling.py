@@ -176,7 +176,7 @@ class Scaling:
 
     def _cost_among_rows(self, session: Session, size: int) -> dict[str, float]:
         tell(f"  {size:,}")
-        self._fill_rows(size - self._servers.count("SELECT count(*) FROM penstock.submissions"))
+        fill_rows(self._servers, size)
         costs, rows = [], len(self._servers.rows)
         for number in range(self._rounds):
             self._servers.admin.execute("CHECKPOINT")
@@ -184,12 +184,6 @@ class Scaling:
             used = {name: measured.processor[name] for name in PARTIES}
             costs.append({"rows_a_second": round(rows / measured.seconds)} | _cost(used, 1))
         return medians(costs)
-
-    def _fill_rows(self, count: int) -> None:
-        answers = [json.dumps(json.loads(row)["answers"]) for row in self._servers.rows[:1_000]]
-        for start in range(0, count, _FILLED_AT_ONCE):
-            values = (self._servers.form.form_key, FORM_ID, answers, min(_FILLED_AT_ONCE, count - start))
-            self._servers.admin.execute(_FILL_ROWS.encode(), values)
 
     def _enqueue(self, kind: str, count: int, due: timedelta | None = None) -> None:
         now = datetime.now(UTC)
@@ -210,6 +204,15 @@ class Scaling:
             if time.monotonic() > ends_at:
                 raise RuntimeError(f"{count()} of {wanted} jobs were done in time")
             time.sleep(0.05)
+
+
+def fill_rows(started: Servers, size: int) -> None:
+    """Have so many rows in this month's partition, with ids in no order."""
+    missing = size - started.count("SELECT count(*) FROM penstock.submissions")
+    answers = [json.dumps(json.loads(row)["answers"]) for row in started.rows[:1_000]]
+    for start in range(0, missing, _FILLED_AT_ONCE):
+        values = (started.form.form_key, FORM_ID, answers, min(_FILLED_AT_ONCE, missing - start))
+        started.admin.execute(_FILL_ROWS.encode(), values)
 
 
 def _payload(kind: str) -> EncodedPayload:

@@ -151,6 +151,7 @@ class Measured:
 @contextmanager
 def producing(contender: Contender, servers: Servers) -> Iterator[Producer]:
     """A producer alone."""
+    _set_up(contender, servers)
     producer = Producer(contender, servers)
     try:
         yield producer
@@ -163,7 +164,6 @@ def running(
     contender: Contender, servers: Servers, *, environment: dict[str, str] | None = None, warm: bool = True
 ) -> Iterator[Session]:
     """A contender with its workers, on clean servers."""
-    _set_up(contender, servers)
     servers.clean()
     with ExitStack() as stack:
         log = servers.folder / f"{contender.name}.log"

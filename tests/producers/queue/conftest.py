@@ -44,13 +44,13 @@ class Worker:
         self.tick_every = self._leases.tick_every
         self.request = 0
 
-    def lease(self, limit: int = 1) -> list[LeasedJob]:
-        return self.ask(limit).jobs
+    def lease(self, limit: int = 1, *, least: int = 1) -> list[LeasedJob]:
+        return self.ask(limit, least=least).jobs
 
-    def ask(self, limit: int = 1, *, again: bool = False) -> LeaseAnswer:
+    def ask(self, limit: int = 1, *, again: bool = False, least: int = 1) -> LeaseAnswer:
         """Lease; `again` as one does whose answer was lost."""
         self.request += 0 if again else 1
-        return self._leases.lease(QUEUE, limit, self.request)
+        return self._leases.lease(QUEUE, limit, self.request, least)
 
     def start(self, leased: LeasedJob) -> bool:
         return self._leases.start(leased)

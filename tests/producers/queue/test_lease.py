@@ -102,6 +102,16 @@ def test_a_large_backlog_is_not(bench: Bench) -> None:
     assert [len(worker.lease(10)) for worker in workers] == [10, 10, 10]
 
 
+def test_what_is_too_little_to_be_parted_goes_to_whoever_asks_first(bench: Bench) -> None:
+    """Each part of it would have a transaction of its own, which takes longer than all of its jobs."""
+    waiting = bench.put(12)
+    first, second = bench.worker(), bench.worker()
+    second.tick()
+    assert [job.job_id for job in first.lease(10, least=5)] == waiting[:6], "half of it, which is more"
+    assert [job.job_id for job in second.lease(10, least=5)] == waiting[6:11], "no less than that"
+    assert [job.job_id for job in second.lease(10, least=5)] == waiting[11:]
+
+
 def test_no_more_than_wanted_is_leased(bench: Bench) -> None:
     bench.put(5)
     worker = bench.worker()
